@@ -1,0 +1,172 @@
+// Package event is the vocabulary of dnshark: what was observed, in the words
+// of the net_packet_dns_response contract and of RFC 9499.
+package event
+
+import (
+	"net/netip"
+
+	"github.com/dnshark-io/dnshark/dnswire"
+)
+
+// Class says what an observation is. Kinds, the events that users can name, are
+// made of observations.
+type Class uint8
+
+// The classes.
+const (
+	ClassMessage    Class = iota // a DNS message, in Event.Msg
+	ClassPacket                  // an IP packet of any kind, in Event.Packet
+	ClassUnanswered              // the query in Event.Msg found no answer in time
+)
+
+// Observer says where the message was seen.
+type Observer uint8
+
+// Observers, in the words used in events.
+const (
+	Passive Observer = iota // on the wire or in a file: neither end
+	Client                  // at the socket that asks
+	Server                  // at the socket that answers
+)
+
+// String returns "passive", "client" or "server".
+func (o Observer) String() string {
+	return [...]string{"passive", "client", "server"}[o]
+}
+
+// Event is one observation. Everything it refers to belongs to its Batch and
+// dies when the batch is reset; copy what must outlive it.
+type Event struct {
+	Time     int64  // ns since the Unix epoch, the packet's own time
+	Kinds    uint32 // bit i set: emit as kind i of the catalogue
+	Class    Class
+	Observer Observer
+	Host     string // the observing host's name
+	Meta     PktMeta
+	Msg      dnswire.Message
+	Wire     dnswire.Set // reserved for the transport's findings
+	Flow     Flow
+	Txn      Transaction
+	Packet   Packet
+	// Sender is the task that put the packet on the wire, Owner the one that
+	// last sent on its socket; nil when unknown.
+	Sender *Identity
+	Owner  *Identity
+	// Process is who asked, nil when the observer cannot know (a file, a tap).
+	Process *Process
+}
+
+// PktMeta is the contract's trace.PktMeta.
+type PktMeta struct {
+	SrcIP     netip.Addr `json:"src_ip"`
+	DstIP     netip.Addr `json:"dst_ip"`
+	SrcPort   uint16     `json:"src_port"`
+	DstPort   uint16     `json:"dst_port"`
+	Protocol  uint8      `json:"protocol"`   // IANA protocol number: 17 UDP, 6 TCP
+	PacketLen uint32     `json:"packet_len"` // IP total length in octets, header included, for both families
+	Iface     string     `json:"iface"`      // interface name, "" when a file does not tell
+}
+
+// Flow is what tells one conversation from another beside the addresses.
+type Flow struct {
+	Cookie uint64 // socket cookie, 0 when the source sees no sockets
+	// FromServer is true when the source port is a DNS port and the
+	// destination port is not.
+	FromServer bool
+}
+
+// State is what became of a transaction.
+type State uint8
+
+// States of a transaction.
+const (
+	StateNone        State = iota // nobody paired this observation
+	StatePending                  // a query that waits for its answer
+	StateAnswered                 // the first answer in time
+	StateDuplicate                // one more answer to the same query
+	StateLate                     // an answer after the time limit
+	StateMismatched               // the id and the addresses fit a query, the question does not
+	StateUnsolicited              // no query was seen
+	StateUnanswered               // the time limit passed
+)
+
+var stateNames = [...]string{
+	StateNone: "", StatePending: "pending", StateAnswered: "answered", StateDuplicate: "duplicate",
+	StateLate: "late", StateMismatched: "mismatched_question", StateUnsolicited: "unsolicited",
+	StateUnanswered: "unanswered",
+}
+
+// String returns the state's name in events, "" for StateNone.
+func (s State) String() string { return stateNames[s] }
+
+// Transaction is a query and what answered it.
+type Transaction struct {
+	State       State
+	Retransmits uint32 // how often the query was sent again before this moment
+	Latency     int64  // ns from the first query to this answer, -1 when unknown
+}
+
+// Packet is what the IP and transport headers say.
+type Packet struct {
+	Version    uint8 // 4 or 6
+	HeaderLen  uint8 // octets of the IPv4 header or of the fixed IPv6 header
+	TOS        uint8 // IPv4 TOS or IPv6 traffic class
+	TTL        uint8 // or hop limit
+	ID         uint16
+	FragOffset uint16 // octets
+	MoreFrags  bool
+	DontFrag   bool
+	FlowLabel  uint32
+	TCPSeq     uint32
+	TCPAck     uint32
+	TCPWindow  uint16
+	TCPFlags   uint8  // RFC 9293 section 3.1: CWR ECE URG ACK PSH RST SYN FIN
+	UDPLen     uint16 // as the UDP header says
+	Checksum   uint16 // of TCP or UDP
+}
+
+// Attribution names the method that found a process.
+type Attribution uint8
+
+// Methods of attribution, the best first.
+const (
+	AttributionNone         Attribution = iota // unknown, never a guess
+	AttributionQueryEgress                     // the task that ran when the query left its socket
+	AttributionSocketSender                    // the task that last sent on the socket
+)
+
+// String returns the method's name in events.
+func (a Attribution) String() string {
+	return [...]string{"none", "query_egress", "socket_sender"}[a]
+}
+
+// Process is who asked. It may be shared by events and is never changed.
+type Process struct {
+	Identity
+	TIDOfQuery  uint32
+	Exe         string // path, any octet; "" when unknown
+	StartTime   int64  // ns since the Unix epoch
+	Attribution Attribution
+}
+
+// The contract's response data, for programs that read the JSON.
+
+// DnsQueryData is the contract's trace.DnsQueryData.
+type DnsQueryData struct {
+	Query      string `json:"query"`
+	QueryType  string `json:"query_type"`
+	QueryClass string `json:"query_class"`
+}
+
+// DnsAnswer is the contract's trace.DnsAnswer.
+type DnsAnswer struct {
+	Type   string `json:"answer_type"`
+	TTL    uint32 `json:"ttl"` // seconds
+	Answer string `json:"answer"`
+}
+
+// DnsResponseData is the contract's trace.DnsResponseData.
+type DnsResponseData struct {
+	QueryData DnsQueryData `json:"query_data"`
+	DnsAnswer []DnsAnswer  `json:"dns_answer"`
+}
