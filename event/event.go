@@ -44,7 +44,6 @@ type Event struct {
 	Host     string // the observing host's name
 	Meta     PktMeta
 	Msg      dnswire.Message
-	Wire     dnswire.Set // reserved for the transport's findings
 	Flow     Flow
 	Txn      Transaction
 	Packet   Packet
@@ -52,8 +51,11 @@ type Event struct {
 	// last sent on its socket; nil when unknown.
 	Sender *Identity
 	Owner  *Identity
-	// Process is who asked, nil when the observer cannot know (a file, a tap).
-	Process *Process
+	// Asker is the task that asked, as Attribution found it, nil when unknown.
+	// Process is what else is known of it.
+	Asker       *Identity
+	Attribution Attribution
+	Process     *Process
 }
 
 // PktMeta is the contract's trace.PktMeta.
@@ -69,10 +71,9 @@ type PktMeta struct {
 
 // Flow is what tells one conversation from another beside the addresses.
 type Flow struct {
-	Cookie uint64 // socket cookie, 0 when the source sees no sockets
-	// FromServer is true when the source port is a DNS port and the
-	// destination port is not.
-	FromServer bool
+	Cookie  uint64 // socket cookie, 0 when the source sees no sockets
+	Ingress bool   // the packet came in, seen from the observer's own host
+	Egress  bool   // the packet went out
 }
 
 // State is what became of a transaction.
@@ -140,13 +141,11 @@ func (a Attribution) String() string {
 	return [...]string{"none", "query_egress", "socket_sender"}[a]
 }
 
-// Process is who asked. It may be shared by events and is never changed.
+// Process is what is known of a process beside its Identity. It is shared by
+// events and never changed.
 type Process struct {
-	Identity
-	TIDOfQuery  uint32
-	Exe         string // path, any octet; "" when unknown
-	StartTime   int64  // ns since the Unix epoch
-	Attribution Attribution
+	Exe       string // path, any octet; "" when unknown
+	StartTime int64  // ns since the Unix epoch, 0 when unknown
 }
 
 // The contract's response data, for programs that read the JSON.
