@@ -7,6 +7,7 @@ type Batch struct {
 	Host   string // copied into every event
 	Now    int64  // the newest packet time or, on a silent live lane, the clock; ns since the Unix epoch
 	held   []byte
+	ids    []Identity
 }
 
 // Next adds an event and returns it cleared, its Msg ready for Unpack. The
@@ -27,6 +28,23 @@ func (b *Batch) Next() *Event {
 // Drop takes back the event that Next returned last.
 func (b *Batch) Drop() { b.Events = b.Events[:len(b.Events)-1] }
 
+// Keep drops the events for which f is false. The others stay in order.
+func (b *Batch) Keep(f func(*Event) bool) {
+	n := 0
+	for i := range b.Events {
+		if !f(&b.Events[i]) {
+			continue
+		}
+		if n != i {
+			// Swapped, not overwritten: the memory of a dropped event's
+			// message is used again by Next.
+			b.Events[n], b.Events[i] = b.Events[i], b.Events[n]
+		}
+		n++
+	}
+	b.Events = b.Events[:n]
+}
+
 // Hold copies octets that their owner is about to reuse, such as a reassembled
 // message. The copy lives until Reset.
 func (b *Batch) Hold(p []byte) []byte {
@@ -39,8 +57,20 @@ func (b *Batch) Hold(p []byte) []byte {
 	return b.held[at:len(b.held):len(b.held)]
 }
 
+// HoldIdentity copies an identity that its owner is about to reuse. The copy
+// lives until Reset.
+func (b *Batch) HoldIdentity(id *Identity) *Identity {
+	if len(b.ids) == cap(b.ids) {
+		// The old block stays alive through the events that borrow from it.
+		b.ids = make([]Identity, 0, max(256, 2*cap(b.ids)))
+	}
+	b.ids = append(b.ids, *id)
+	return &b.ids[len(b.ids)-1]
+}
+
 // Reset ends the life of all events of the batch.
 func (b *Batch) Reset() {
 	b.Events = b.Events[:0]
 	b.held = b.held[:0]
+	b.ids = b.ids[:0]
 }

@@ -26,3 +26,12 @@ type Identity struct {
 
 // Known reports whether a task was recorded at all.
 func (id *Identity) Known() bool { return id.TGID != 0 }
+
+// AppendComm appends the process name as printable ASCII (see AppendSafe).
+func (id *Identity) AppendComm(dst []byte) []byte {
+	n := commLen(&id.Comm)
+	for _, c := range id.Comm[:n] {
+		dst = appendSafeByte(dst, c)
+	}
+	return dst
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/source"
+	"github.com/dnshark-io/dnshark/internal/source/afpacket"
+	"github.com/dnshark-io/dnshark/internal/source/ebpf"
+)
+
+func newLive(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "live",
+		Short: "Capture on this host (what dnshark does without a command)",
+		Long: `live captures on this host until it is interrupted. It watches the sockets of all
+network namespaces with eBPF, which tells the process that asked. Where the
+kernel refuses that, or with -i, it reads packets from network interfaces.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLive(cmd.Context(), o) },
+	}
+	o.addLive(cmd.Flags())
+	return cmd
+}
+
+func runLive(ctx context.Context, o *options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	kinds, err := o.kinds()
+	if err != nil {
+		return err
+	}
+	ports, err := o.dnsPorts()
+	if err != nil {
+		return err
+	}
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	all := kinds.Needs()&kind.NeedPackets != 0
+	err = o.run(ctx, &liveSource{o: o, ports: ports, allPackets: all}, true)
+	switch {
+	case errors.Is(err, ebpf.ErrNotPermitted), errors.Is(err, afpacket.ErrNotPermitted):
+		return withExit(exitNotPermitted, err)
+	case errors.Is(err, afpacket.ErrNoInterface):
+		return withExit(exitUsage, err)
+	}
+	return err
+}
+
+// liveSource is eBPF where the kernel lets us, and AF_PACKET where not or when
+// an interface is named.
+type liveSource struct {
+	o          *options
+	ports      []uint16
+	allPackets bool
+}
+
+func (s *liveSource) Open(n int) ([]source.Lane, error) {
+	packet := afpacket.New(afpacket.Options{Iface: s.o.iface, Ports: s.ports, AllPackets: s.allPackets})
+	if s.o.iface != "" {
+		return packet.Open(n)
+	}
+	lanes, err := ebpf.New(ebpf.Options{Ports: s.ports, AllPackets: s.allPackets}).Open(n)
+	if err == nil || !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
+		return lanes, err
+	}
+	lanes, packetErr := packet.Open(n)
+	if packetErr != nil {
+		return nil, fmt.Errorf("%w; and without eBPF: %w", err, packetErr)
+	}
+	fmt.Fprintf(s.o.std.err, "dnshark: reading network interfaces, without the processes that ask: %s\n", oneLine(err))
+	return lanes, nil
+}

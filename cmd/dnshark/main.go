@@ -1,0 +1,63 @@
+// Command dnshark shows every DNS answer that this host, an interface or a
+// capture file sees, and the process that asked.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes. They are documented in the README.
+const (
+	exitOK           = 0
+	exitError        = 1  // something could not be opened, read or written
+	exitUsage        = 2  // the command line is wrong
+	exitCut          = 3  // a capture file ends too early; all events before its end were shown
+	exitNotPermitted = 77 // a capability is missing
+)
+
+// exitCode is an error that knows how the program ends.
+type exitCode struct {
+	code int
+	err  error
+}
+
+func (e *exitCode) Error() string { return e.err.Error() }
+func (e *exitCode) Unwrap() error { return e.err }
+
+func withExit(code int, err error) error { return &exitCode{code, err} }
+
+func usagef(format string, args ...any) error {
+	return withExit(exitUsage, fmt.Errorf(format, args...))
+}
+
+func main() { os.Exit(mainExit(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+func mainExit(args []string, stdin *os.File, stdout, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// A reader that has seen enough, such as head, is no failure.
+	signal.Ignore(syscall.SIGPIPE)
+
+	root := newRoot(streams{stdin, stdout, stderr})
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	return report(stderr, err)
+}
+
+func report(stderr io.Writer, err error) int {
+	if err == nil || errors.Is(err, syscall.EPIPE) {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "dnshark:", oneLine(err))
+	var e *exitCode
+	if errors.As(err, &e) {
+		return e.code
+	}
+	return exitError
+}

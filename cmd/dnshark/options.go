@@ -1,0 +1,124 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/policy"
+)
+
+// options is what the command line says. Its fields are the flags'.
+type options struct {
+	std streams
+
+	events   []string
+	format   string
+	file     string
+	ports    []uint
+	count    uint64
+	timeout  time.Duration
+	stats    time.Duration
+	quiet    bool
+	iface    string
+	duration time.Duration
+	observer string
+}
+
+// maxPorts bounds the list of DNS ports: the kernel compares each packet's
+// ports with all of them.
+const maxPorts = 16
+
+func (o *options) addOutput(f *pflag.FlagSet) {
+	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "events and sets of events to show, see `dnshark events`")
+	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
+	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
+	f.UintSliceVar(&o.ports, "ports", []uint{53}, "DNS `PORTS`")
+	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
+	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no summary at the end")
+}
+
+func (o *options) addLive(f *pflag.FlagSet) {
+	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
+	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
+	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
+}
+
+func (o *options) kinds() (kind.Set, error) {
+	set, err := kind.Parse(o.events)
+	if err != nil {
+		return 0, withExit(exitUsage, err)
+	}
+	return set, nil
+}
+
+func (o *options) dnsPorts() ([]uint16, error) {
+	if len(o.ports) == 0 || len(o.ports) > maxPorts {
+		return nil, usagef("--ports takes 1 to %d ports", maxPorts)
+	}
+	var ports []uint16
+	for _, p := range o.ports {
+		if p == 0 || p > 65535 {
+			return nil, usagef("--ports: %d is no port; ports are 1 to 65535", p)
+		}
+		ports = append(ports, uint16(p))
+	}
+	return ports, nil
+}
+
+func (o *options) observers() (policy.Observer, error) {
+	switch o.observer {
+	case "client":
+		return policy.Observer{Client: true}, nil
+	case "server":
+		return policy.Observer{Server: true}, nil
+	case "both":
+		return policy.Observer{Client: true, Server: true}, nil
+	}
+	return policy.Observer{}, usagef("--observer is client, server or both, not %q", o.observer)
+}
+
+// encoder returns the encoder that was asked for, or the one that fits out.
+func (o *options) encoder(out *os.File) (output.Encoder, error) {
+	size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
+	terminal := err == nil
+	format := o.format
+	if format == "" {
+		format = "json"
+		if terminal {
+			format = "table"
+		}
+	}
+	switch format {
+	case "json":
+		return output.NewJSON(), nil
+	case "none":
+		return output.None{}, nil
+	case "table":
+		if !terminal {
+			return output.NewTable(0, false), nil
+		}
+		return output.NewTable(int(size.Col), os.Getenv("NO_COLOR") == ""), nil
+	}
+	return nil, usagef("unknown output format %q; formats are %s", format, strings.Join(output.Formats, ", "))
+}
+
+// check refuses values before anything is opened.
+func (o *options) check() error {
+	if o.timeout <= 0 {
+		return usagef("--timeout must be positive")
+	}
+	if o.format != "" && !slices.Contains(output.Formats, o.format) {
+		_, err := o.encoder(o.std.out)
+		return err
+	}
+	return nil
+}

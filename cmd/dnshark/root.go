@@ -1,0 +1,70 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+type streams struct{ in, out, err *os.File }
+
+func newRoot(std streams) *cobra.Command {
+	o := &options{std: std}
+	var files []string
+	root := &cobra.Command{
+		Use:   "dnshark",
+		Short: "See every DNS answer, and who asked",
+		Long: `dnshark shows every DNS answer that this host, a network interface or a capture
+file sees, as a table or as JSON, with the process that asked.
+
+Without a command it captures live on this host, which needs root (or CAP_BPF,
+CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).`,
+		Example: `  sudo dnshark                          every answer of this host, live
+  sudo dnshark -o json | jq .dns.rcode  the same as JSON, one object per line
+  sudo dnshark -i eth0 --ports 53,5353  what passes an interface
+  dnshark -r capture.pcap.gz            a capture file`,
+		Args:          unknownCommand,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) > 0 {
+				return runRead(cmd.Context(), o, files)
+			}
+			return runLive(cmd.Context(), o)
+		},
+	}
+	root.SetOut(std.out)
+	root.SetErr(std.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usagef("%w; try `dnshark --help`", err)
+	})
+	o.addOutput(root.PersistentFlags())
+	o.addLive(root.Flags())
+	root.Flags().StringArrayVarP(&files, "read", "r", nil, "read a capture `FILE` instead, - for standard input")
+	root.AddCommand(newLive(o), newRead(o), newEvents(o), newVersion(o))
+	return root
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if _, err := os.Stat(args[0]); err == nil {
+		return usagef("unknown command %q; to read a capture file: dnshark read %s", args[0], args[0])
+	}
+	hint := ""
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		hint = "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return usagef("unknown command %q%s; try `dnshark --help`", args[0], hint)
+}
+
+// oneLine returns an error's text on one line and safe for a terminal: errors
+// quote file names and interface names, which may hold any octet.
+func oneLine(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	return strings.ReplaceAll(string(event.AppendSafe(nil, text)), `\\`, `\`)
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/pair"
+	"github.com/dnshark-io/dnshark/internal/proc"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// run is all the wiring: it carries what the source yields down the line until
+// the source ends, ctx ends, or as many events were written as were asked for.
+func (o *options) run(ctx context.Context, src source.Source, live bool) error {
+	kinds, err := o.kinds()
+	if err != nil {
+		return err
+	}
+	ports, err := o.dnsPorts()
+	if err != nil {
+		return err
+	}
+	observers, err := o.observers()
+	if err != nil {
+		return err
+	}
+	out := o.std.out
+	if o.file != "" {
+		if out, err = os.Create(o.file); err != nil {
+			return err
+		}
+		defer out.Close()
+	}
+	encoder, err := o.encoder(out)
+	if err != nil {
+		return err
+	}
+	lanes, err := src.Open(1)
+	if err != nil {
+		return err
+	}
+	lane := lanes[0]
+	defer lane.Close()
+
+	needs := kinds.Needs()
+	decoder := decode.New(decode.Options{
+		Ports:    ports,
+		Packets:  needs&kind.NeedPackets != 0,
+		Messages: needs&kind.NeedMessages != 0,
+	})
+	table := pair.NewTable(int64(o.timeout), 0)
+	marker := kind.NewMarker(kinds)
+	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, out: o.std.err}
+	stages := []line.Stage{observers}
+	if needs&kind.NeedPairing != 0 {
+		stages = append(stages, table)
+	}
+	if live {
+		stages = append(stages, &proc.Table{})
+	}
+	stages = append(stages, marker, report)
+
+	writer := output.NewWriter(encoder, out, live)
+	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: hostname()}
+	if o.count > 0 {
+		worker.Writer = &output.Limit{N: o.count, Next: writer}
+	}
+	if live {
+		worker.Clock = func() int64 { return time.Now().UnixNano() }
+	}
+	defer report.every(o.stats)()
+
+	err = worker.Run(ctx)
+	if errors.Is(err, output.ErrLimit) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	err = errors.Join(err, writer.Flush())
+	if !o.quiet {
+		report.print()
+	}
+	return err
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}

@@ -1,0 +1,179 @@
+package event
+
+import "strconv"
+
+// Field is a top-level key of an event. One table of fields feeds the JSON
+// output and the generated documentation.
+type Field struct {
+	Name string
+	Type string // the contract's type where it gives one
+	Doc  string
+	Sub  []SubField
+	// Append appends the value as JSON, or nothing when the event has none:
+	// the key is then left out.
+	Append func(dst []byte, e *Event) []byte
+}
+
+// SubField documents a key inside a field. A trailing [] in Name marks a list,
+// and keys of its elements follow with the list's name before a dot.
+type SubField struct {
+	Name, Type, Doc string
+}
+
+// The fields that every event begins with. The key "event" comes between Time
+// and Host; it is the kind's to write.
+var (
+	FieldTime = Field{
+		Name: "time", Type: "string",
+		Doc:    "when the packet was seen: RFC 3339, UTC, nanoseconds",
+		Append: func(dst []byte, e *Event) []byte { return append(AppendTime(append(dst, '"'), e.Time), '"') },
+	}
+	FieldHost = Field{
+		Name: "host", Type: "string",
+		Doc:    "name of the observing host",
+		Append: func(dst []byte, e *Event) []byte { return appendQuoted(dst, e.Host) },
+	}
+	FieldObserver = Field{
+		Name: "observer", Type: "string",
+		Doc: "where the packet was seen: client (at the socket that asks), server (at the socket that answers) or passive (on the wire, or in a file)",
+		Append: func(dst []byte, e *Event) []byte {
+			return append(append(append(dst, '"'), e.Observer.String()...), '"')
+		},
+	}
+	FieldMetadata = Field{
+		Name: "metadata", Type: "trace.PktMeta", Doc: "network packet metadata",
+		Sub: []SubField{
+			{"src_ip", "string", "source IP address"},
+			{"dst_ip", "string", "destination IP address"},
+			{"src_port", "uint16", "source port number"},
+			{"dst_port", "uint16", "destination port number"},
+			{"protocol", "uint8", "IP protocol number: 17 is UDP, 6 is TCP"},
+			{"packet_len", "uint32", "packet length: the IP total length in octets, header included, for IPv4 and IPv6"},
+			{"iface", "string", "network interface; empty when a capture file does not tell"},
+		},
+		Append: appendMetadata,
+	}
+	FieldResponse = Field{
+		Name: "dns_response", Type: "[]trace.DnsResponseData",
+		Doc: "DNS response data, one element per question",
+		Sub: []SubField{
+			{"query_data", "trace.DnsQueryData", "original query information"},
+			{"query_data.query", "string", "queried domain name, in presentation format without the final dot; . is the root"},
+			{"query_data.query_type", "string", "query type (A, AAAA, MX, ...)"},
+			{"query_data.query_class", "string", "query class (usually IN)"},
+			{"dns_answer[]", "[]trace.DnsAnswer", "answers, in the order of the answer section"},
+			{"dns_answer.answer_type", "string", "type of answer (A, CNAME, ...)"},
+			{"dns_answer.ttl", "uint32", "time to live in seconds, as on the wire"},
+			{"dns_answer.answer", "string", "answer data in presentation format"},
+		},
+		Append: appendResponse,
+	}
+	FieldQuestions = Field{
+		Name: "dns_questions", Type: "[]trace.DnsQueryData",
+		Doc: "the questions, in the order of the question section",
+		Sub: []SubField{
+			{"query", "string", "queried domain name, in presentation format without the final dot; . is the root"},
+			{"query_type", "string", "query type (A, AAAA, MX, ...)"},
+			{"query_class", "string", "query class (usually IN)"},
+		},
+		Append: appendQuestions,
+	}
+	FieldDNS = Field{
+		Name: "dns", Type: "object", Doc: "the whole DNS message",
+		Sub: []SubField{
+			{"id", "uint16", "message id"},
+			{"opcode", "string", "IANA name of the opcode"},
+			{"rcode", "string", "IANA name of the response code, 12 bits with EDNS"},
+			{"flags[]", "[]string", "the flags that are set, of qr aa tc rd ra z ad cd"},
+			{"questions[]", "[]object", "question section"},
+			{"questions.name", "string", "domain name"},
+			{"questions.type", "string", "type"},
+			{"questions.class", "string", "class"},
+			{"answer[]", "[]object", "answer section: the resource records"},
+			{"authority[]", "[]object", "authority section: authoritative name servers, with the keys of answer"},
+			{"additional[]", "[]object", "additional section: extra information, with the keys of answer; the first OPT record is in edns instead"},
+			{"answer.name", "string", "owner name"},
+			{"answer.type", "string", "type"},
+			{"answer.class", "string", "class"},
+			{"answer.ttl", "uint32", "time to live in seconds: how long a cache may keep the record"},
+			{"answer.data", "string", "RDATA in presentation format"},
+			{"edns", "object", "the OPT record; left out when there is none"},
+			{"edns.version", "uint8", "EDNS version"},
+			{"edns.udp_size", "uint16", "the sender's UDP payload size"},
+			{"edns.do", "bool", "DNSSEC answer OK"},
+			{"edns.ext_rcode", "uint8", "upper eight bits of the response code"},
+			{"edns.options[]", "[]object", "EDNS options"},
+			{"edns.options.code", "uint16", "option code"},
+			{"edns.options.name", "string", "IANA name of the option, or OPTnnn"},
+			{"edns.options.data", "string", "option data as text"},
+			{"size", "uint16", "length of the message in octets"},
+			{"incomplete", "bool", "true when the message could not be read to its end"},
+			{"anomalies[]", "[]string", "names of everything odd or broken in the message"},
+		},
+		Append: appendDNS,
+	}
+	FieldTransaction = Field{
+		Name: "transaction", Type: "object", Doc: "the query and its answer",
+		Sub: []SubField{
+			{"state", "string", "pending, answered, duplicate, late, mismatched_question, unsolicited or unanswered"},
+			{"latency_us", "uint64", "microseconds from the first query to this answer; null when unknown"},
+			{"retransmits", "uint32", "how often the query had been sent again"},
+		},
+		Append: appendTransaction,
+	}
+	FieldProcess = Field{
+		Name: "process", Type: "object",
+		Doc: "the process that asked; left out when the observer is passive",
+		Sub: []SubField{
+			{"attribution", "string", "method that found the process: query_egress (the task that ran when the query left its socket), socket_sender (the task that last sent on the socket) or none"},
+			{"pid", "uint32", "process id"},
+			{"tid", "uint32", "thread id"},
+			{"ppid", "uint32", "parent's process id"},
+			{"ns_pid", "uint32", "process id inside its own pid namespace"},
+			{"uid", "uint32", "user id"},
+			{"gid", "uint32", "group id"},
+			{"comm", "string", "name of the thread group leader"},
+			{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
+			{"start_time", "string", "when the process started: RFC 3339, UTC"},
+			{"cgroup_id", "uint64", "cgroup v2 id"},
+			{"netns", "uint32", "inode of the network namespace"},
+			{"pidns", "uint32", "inode of the pid namespace"},
+		},
+		Append: appendProcess,
+	}
+	FieldIP = Field{
+		Name: "ip", Type: "object", Doc: "the IP header",
+		Sub: []SubField{
+			{"version", "uint8", "4 or 6"},
+			{"tos", "uint8", "type of service or traffic class"},
+			{"ttl", "uint8", "time to live or hop limit"},
+			{"id", "uint16", "identification (IPv4)"},
+			{"frag_offset", "uint16", "fragment offset in octets (IPv4)"},
+			{"flags[]", "[]string", "DF, MF"},
+			{"flow_label", "uint32", "flow label (IPv6)"},
+		},
+		Append: appendIP,
+	}
+	FieldTCP = Field{
+		Name: "tcp", Type: "object", Doc: "the TCP header",
+		Sub: []SubField{
+			{"seq", "uint32", "sequence number"},
+			{"ack", "uint32", "acknowledgment number"},
+			{"flags[]", "[]string", "the control bits that are set"},
+			{"window", "uint16", "window, not scaled"},
+			{"checksum", "uint16", "checksum as on the wire"},
+		},
+		Append: appendTCP,
+	}
+	FieldUDP = Field{
+		Name: "udp", Type: "object", Doc: "the UDP header",
+		Sub: []SubField{
+			{"length", "uint16", "length field in octets, header included"},
+			{"checksum", "uint16", "checksum as on the wire"},
+		},
+		Append: appendUDP,
+	}
+)
+
+// AppendUint appends v in decimal.
+func AppendUint(dst []byte, v uint64) []byte { return strconv.AppendUint(dst, v, 10) }

@@ -1,0 +1,271 @@
+package event
+
+import (
+	"github.com/dnshark-io/dnshark/dnswire"
+)
+
+// The values of fields as JSON. Text from the wire reaches a string through
+// appendQuoted or through dnswire's presentation format, which is printable
+// ASCII, and escapeTail; there is no third way.
+
+func appendMetadata(dst []byte, e *Event) []byte {
+	m := &e.Meta
+	dst = AppendAddr(append(dst, `{"src_ip":"`...), m.SrcIP)
+	dst = AppendAddr(append(dst, `","dst_ip":"`...), m.DstIP)
+	dst = AppendUint(append(dst, `","src_port":`...), uint64(m.SrcPort))
+	dst = AppendUint(append(dst, `,"dst_port":`...), uint64(m.DstPort))
+	dst = AppendUint(append(dst, `,"protocol":`...), uint64(m.Protocol))
+	dst = AppendUint(append(dst, `,"packet_len":`...), uint64(m.PacketLen))
+	dst = appendQuoted(append(dst, `,"iface":`...), m.Iface)
+	return append(dst, '}')
+}
+
+func appendName(dst []byte, m *dnswire.Message, n dnswire.Name) []byte {
+	at := len(dst)
+	return escapeTail(m.AppendName(dst, n), at)
+}
+
+func appendData(dst []byte, m *dnswire.Message, r *dnswire.Record) []byte {
+	at := len(dst)
+	return escapeTail(m.AppendRData(dst, r), at)
+}
+
+func appendQueryData(dst []byte, m *dnswire.Message, q *dnswire.Question) []byte {
+	dst = appendName(append(dst, `{"query":"`...), m, q.Name)
+	dst = q.Type.Append(append(dst, `","query_type":"`...))
+	dst = q.Class.Append(append(dst, `","query_class":"`...))
+	return append(dst, `"}`...)
+}
+
+func appendQuestions(dst []byte, e *Event) []byte {
+	m := &e.Msg
+	dst = append(dst, '[')
+	for i := range m.Questions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendQueryData(dst, m, &m.Questions[i])
+	}
+	return append(dst, ']')
+}
+
+// appendResponse writes one element per question. With several questions an
+// answer belongs to the question whose name its owner has; an answer whose
+// owner is none of them follows the answer before it, as the links of a CNAME
+// chain do.
+func appendResponse(dst []byte, e *Event) []byte {
+	m := &e.Msg
+	answers := m.Answer()
+	dst = append(dst, '[')
+	for i := range m.Questions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendQueryData(append(dst, `{"query_data":`...), m, &m.Questions[i])
+		dst = append(dst, `,"dns_answer":[`...)
+		n, owner := 0, 0
+		for j := range answers {
+			r := &answers[j]
+			if len(m.Questions) > 1 {
+				if owner = questionOf(m, r.Name, owner); owner != i {
+					continue
+				}
+			}
+			if n++; n > 1 {
+				dst = append(dst, ',')
+			}
+			dst = r.Type.Append(append(dst, `{"answer_type":"`...))
+			dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
+			dst = appendData(append(dst, `,"answer":"`...), m, r)
+			dst = append(dst, `"}`...)
+		}
+		dst = append(dst, `]}`...)
+	}
+	return append(dst, ']')
+}
+
+// questionOf returns the index of the question named n, or otherwise.
+func questionOf(m *dnswire.Message, n dnswire.Name, otherwise int) int {
+	for i := range m.Questions {
+		if dnswire.EqualNames(m, n, m, m.Questions[i].Name) {
+			return i
+		}
+	}
+	return otherwise
+}
+
+// flagNames are the header's flags in wire order.
+var flagNames = [...]struct {
+	bit  dnswire.Flags
+	name string
+}{
+	{dnswire.FlagQR, `"qr",`}, {dnswire.FlagAA, `"aa",`}, {dnswire.FlagTC, `"tc",`}, {dnswire.FlagRD, `"rd",`},
+	{dnswire.FlagRA, `"ra",`}, {dnswire.FlagZ, `"z",`}, {dnswire.FlagAD, `"ad",`}, {dnswire.FlagCD, `"cd",`},
+}
+
+// closeList replaces the comma behind the last element, if any, by a bracket.
+func closeList(dst []byte) []byte {
+	if n := len(dst) - 1; dst[n] == ',' {
+		dst[n] = ']'
+		return dst
+	}
+	return append(dst, ']')
+}
+
+func appendDNS(dst []byte, e *Event) []byte {
+	m := &e.Msg
+	dst = AppendUint(append(dst, `{"id":`...), uint64(m.ID))
+	dst = m.Flags.Opcode().Append(append(dst, `,"opcode":"`...))
+	dst = m.RCode().Append(append(dst, `","rcode":"`...))
+	dst = append(dst, `","flags":[`...)
+	for i := range flagNames {
+		if m.Flags&flagNames[i].bit != 0 {
+			dst = append(dst, flagNames[i].name...)
+		}
+	}
+	dst = append(closeList(dst), `,"questions":[`...)
+	for i := range m.Questions {
+		q := &m.Questions[i]
+		dst = appendName(append(dst, `{"name":"`...), m, q.Name)
+		dst = q.Type.Append(append(dst, `","type":"`...))
+		dst = q.Class.Append(append(dst, `","class":"`...))
+		dst = append(dst, `"},`...)
+	}
+	opt, hasOPT := m.EDNS()
+	dst = appendRecords(append(closeList(dst), `,"answer":[`...), m, m.Answer(), opt.Record)
+	dst = appendRecords(append(dst, `,"authority":[`...), m, m.Authority(), opt.Record)
+	dst = appendRecords(append(dst, `,"additional":[`...), m, m.Additional(), opt.Record)
+	if hasOPT {
+		dst = appendEDNS(dst, m, &opt)
+	}
+	dst = AppendUint(append(dst, `,"size":`...), uint64(len(m.Raw)))
+	dst = appendBool(append(dst, `,"incomplete":`...), m.Broken != dnswire.None)
+	dst = append(dst, `,"anomalies":[`...)
+	if !m.Anomalies.Empty() {
+		for a := dnswire.Anomaly(1); int(a) < dnswire.NumAnomalies; a++ {
+			if m.Anomalies.Has(a) {
+				dst = append(append(append(dst, '"'), a.String()...), `",`...)
+			}
+		}
+	}
+	return append(closeList(dst), '}')
+}
+
+// appendRecords leaves out the record skip, which stands elsewhere.
+func appendRecords(dst []byte, m *dnswire.Message, rs []dnswire.Record, skip *dnswire.Record) []byte {
+	for i := range rs {
+		r := &rs[i]
+		if r == skip {
+			continue
+		}
+		dst = appendName(append(dst, `{"name":"`...), m, r.Name)
+		dst = r.Type.Append(append(dst, `","type":"`...))
+		dst = r.Class.Append(append(dst, `","class":"`...))
+		dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
+		dst = appendData(append(dst, `,"data":"`...), m, r)
+		dst = append(dst, `"},`...)
+	}
+	return closeList(dst)
+}
+
+func appendEDNS(dst []byte, m *dnswire.Message, o *dnswire.EDNS) []byte {
+	dst = AppendUint(append(dst, `,"edns":{"version":`...), uint64(o.Version))
+	dst = AppendUint(append(dst, `,"udp_size":`...), uint64(o.UDPSize))
+	dst = appendBool(append(dst, `,"do":`...), o.DO)
+	dst = AppendUint(append(dst, `,"ext_rcode":`...), uint64(o.ExtRCode))
+	dst = append(dst, `,"options":[`...)
+	return append(closeList(dst), '}')
+}
+
+func appendBool(dst []byte, v bool) []byte {
+	if v {
+		return append(dst, "true"...)
+	}
+	return append(dst, "false"...)
+}
+
+func appendTransaction(dst []byte, e *Event) []byte {
+	t := &e.Txn
+	if t.State == StateNone {
+		return dst
+	}
+	dst = append(append(dst, `{"state":"`...), t.State.String()...)
+	dst = append(dst, `","latency_us":`...)
+	if t.Latency < 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = AppendUint(dst, uint64(t.Latency)/1000)
+	}
+	dst = AppendUint(append(dst, `,"retransmits":`...), uint64(t.Retransmits))
+	return append(dst, '}')
+}
+
+func appendProcess(dst []byte, e *Event) []byte {
+	if e.Observer == Passive {
+		return dst
+	}
+	dst = append(append(append(dst, `{"attribution":"`...), e.Attribution.String()...), '"')
+	if id := e.Asker; id != nil {
+		dst = AppendUint(append(dst, `,"pid":`...), uint64(id.TGID))
+		dst = AppendUint(append(dst, `,"tid":`...), uint64(id.TID))
+		dst = AppendUint(append(dst, `,"ppid":`...), uint64(id.PPID))
+		dst = AppendUint(append(dst, `,"ns_pid":`...), uint64(id.NsTGID))
+		dst = AppendUint(append(dst, `,"uid":`...), uint64(id.UID))
+		dst = AppendUint(append(dst, `,"gid":`...), uint64(id.GID))
+		dst = append(dst, `,"comm":"`...)
+		at := len(dst)
+		dst = escapeTail(id.AppendComm(dst), at)
+		dst = append(dst, '"')
+		if p := e.Process; p != nil {
+			dst = appendQuoted(append(dst, `,"exe":`...), p.Exe)
+			dst = AppendTime(append(dst, `,"start_time":"`...), p.StartTime)
+			dst = append(dst, '"')
+		}
+		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
+		dst = AppendUint(append(dst, `,"netns":`...), uint64(id.NetNS))
+		dst = AppendUint(append(dst, `,"pidns":`...), uint64(id.PidNS))
+	}
+	return append(dst, '}')
+}
+
+func appendIP(dst []byte, e *Event) []byte {
+	p := &e.Packet
+	dst = AppendUint(append(dst, `{"version":`...), uint64(p.Version))
+	dst = AppendUint(append(dst, `,"tos":`...), uint64(p.TOS))
+	dst = AppendUint(append(dst, `,"ttl":`...), uint64(p.TTL))
+	dst = AppendUint(append(dst, `,"id":`...), uint64(p.ID))
+	dst = AppendUint(append(dst, `,"frag_offset":`...), uint64(p.FragOffset))
+	dst = append(dst, `,"flags":[`...)
+	if p.DontFrag {
+		dst = append(dst, `"DF",`...)
+	}
+	if p.MoreFrags {
+		dst = append(dst, `"MF",`...)
+	}
+	dst = AppendUint(append(closeList(dst), `,"flow_label":`...), uint64(p.FlowLabel))
+	return append(dst, '}')
+}
+
+var tcpFlagNames = [8]string{`"FIN",`, `"SYN",`, `"RST",`, `"PSH",`, `"ACK",`, `"URG",`, `"ECE",`, `"CWR",`}
+
+func appendTCP(dst []byte, e *Event) []byte {
+	p := &e.Packet
+	dst = AppendUint(append(dst, `{"seq":`...), uint64(p.TCPSeq))
+	dst = AppendUint(append(dst, `,"ack":`...), uint64(p.TCPAck))
+	dst = append(dst, `,"flags":[`...)
+	for i, name := range tcpFlagNames {
+		if p.TCPFlags&(1<<i) != 0 {
+			dst = append(dst, name...)
+		}
+	}
+	dst = AppendUint(append(closeList(dst), `,"window":`...), uint64(p.TCPWindow))
+	dst = AppendUint(append(dst, `,"checksum":`...), uint64(p.Checksum))
+	return append(dst, '}')
+}
+
+func appendUDP(dst []byte, e *Event) []byte {
+	p := &e.Packet
+	dst = AppendUint(append(dst, `{"length":`...), uint64(p.UDPLen))
+	dst = AppendUint(append(dst, `,"checksum":`...), uint64(p.Checksum))
+	return append(dst, '}')
+}

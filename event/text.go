@@ -1,0 +1,165 @@
+package event
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+	"strconv"
+)
+
+// AppendTime appends t, ns since the Unix epoch, as RFC 3339 in UTC with nine
+// digits of the second. Years outside 0000-9999 cannot occur: an int64 of ns
+// reaches from 1677 to 2262.
+func AppendTime(dst []byte, t int64) []byte {
+	sec, ns := t/1e9, t%1e9
+	if ns < 0 {
+		sec, ns = sec-1, ns+1e9
+	}
+	days, tod := sec/86400, sec%86400
+	if tod < 0 {
+		days, tod = days-1, tod+86400
+	}
+	y, m, d := civil(days)
+	dst = append(dst, byte('0'+y/1000), byte('0'+y/100%10), byte('0'+y/10%10), byte('0'+y%10), '-')
+	dst = append2(dst, m)
+	dst = append(dst, '-')
+	dst = append2(dst, d)
+	dst = append(dst, 'T')
+	dst = append2(dst, int(tod/3600))
+	dst = append(dst, ':')
+	dst = append2(dst, int(tod/60%60))
+	dst = append(dst, ':')
+	dst = append2(dst, int(tod%60))
+	dst = append(dst, '.')
+	for div := int64(1e8); div > 0; div /= 10 {
+		dst = append(dst, byte('0'+ns/div%10))
+	}
+	return append(dst, 'Z')
+}
+
+func append2(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
+
+// civil turns days since the Unix epoch into a date of the Gregorian calendar.
+// A year is taken to begin in March, so that the leap day is its last one.
+func civil(days int64) (year, month, day int) {
+	days += 719468 // days from 0000-03-01 to 1970-01-01
+	era := days / 146097
+	doe := days - era*146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	day = int(doy - (153*mp+2)/5 + 1)
+	month = int(mp + 3)
+	if month > 12 {
+		month -= 12
+	}
+	year = int(yoe + era*400)
+	if month <= 2 {
+		year++
+	}
+	return year, month, day
+}
+
+// AppendAddr appends a in its canonical text form (RFC 5952), or nothing when
+// there is no address.
+func AppendAddr(dst []byte, a netip.Addr) []byte {
+	if !a.Is4() {
+		if !a.IsValid() {
+			return dst
+		}
+		return a.AppendTo(dst)
+	}
+	for i, o := range a.As4() {
+		if i > 0 {
+			dst = append(dst, '.')
+		}
+		dst = strconv.AppendUint(dst, uint64(o), 10)
+	}
+	return dst
+}
+
+// escapeTail makes dst[at:], which is printable ASCII, fit for a JSON string.
+func escapeTail(dst []byte, at int) []byte {
+	i := at
+	for ; i+8 <= len(dst); i += 8 {
+		if needsEscape(binary.LittleEndian.Uint64(dst[i:])) {
+			break
+		}
+	}
+	extra := 0
+	for _, c := range dst[i:] {
+		if c == '"' || c == '\\' {
+			extra++
+		}
+	}
+	if extra == 0 {
+		return dst
+	}
+	from := len(dst)
+	for range extra {
+		dst = append(dst, 0)
+	}
+	for to := len(dst); from > i; {
+		from--
+		to--
+		dst[to] = dst[from]
+		if c := dst[from]; c == '"' || c == '\\' {
+			to--
+			dst[to] = '\\'
+		}
+	}
+	return dst
+}
+
+// needsEscape reports whether one of eight octets is a quote or a backslash.
+func needsEscape(w uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, slash := w^('"'*ones), w^('\\'*ones)
+	return ((quote-ones)&^quote|(slash-ones)&^slash)&tops != 0
+}
+
+// appendQuoted appends s, any octets, as a JSON string. Octets that are no
+// printable ASCII become \DDD as in names (RFC 1035 section 5.1) and a
+// backslash is doubled, so that the octets can be recovered and no sink ever
+// sees a control character.
+func appendQuoted(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	at := len(dst)
+	dst = AppendSafe(dst, s)
+	dst = escapeTail(dst, at)
+	return append(dst, '"')
+}
+
+// AppendSafe appends s, any octets, as printable ASCII: other octets become
+// \DDD, and a backslash is doubled.
+func AppendSafe(dst []byte, s string) []byte {
+	for i := range len(s) {
+		dst = appendSafeByte(dst, s[i])
+	}
+	return dst
+}
+
+func appendSafeByte(dst []byte, c byte) []byte {
+	switch {
+	case c == '\\':
+		return append(dst, '\\', '\\')
+	case c >= 0x20 && c < 0x7f:
+		return append(dst, c)
+	default:
+		return append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+	}
+}
+
+// commLen returns the length of a NUL-padded name.
+func commLen(comm *[16]byte) int {
+	lo := binary.LittleEndian.Uint64(comm[:])
+	if n := zeroByte(lo); n < 8 {
+		return n
+	}
+	return 8 + zeroByte(binary.LittleEndian.Uint64(comm[8:]))
+}
+
+func zeroByte(w uint64) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	return bits.TrailingZeros64((w-ones)&^w&tops) / 8
+}

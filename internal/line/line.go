@@ -1,0 +1,68 @@
+// Package line is the worker: it carries batches of frames through every step,
+// with direct calls. Read it first.
+package line
+
+import (
+	"context"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// Stage is a step between decoding and output. It works in place: it may change
+// or add events, and keeps nothing of the batch.
+type Stage interface{ Process(*event.Batch) }
+
+// Writer is where events go. It keeps nothing of the batch.
+type Writer interface{ Write(*event.Batch) error }
+
+// batchEvents is how many events are decoded before they go on. It bounds the
+// memory that is touched between decoding and output to what caches hold.
+const batchEvents = 256
+
+// Worker serves one lane.
+type Worker struct {
+	Lane    source.Lane
+	Decoder *decode.Decoder
+	Stages  []Stage // in order
+	Writer  Writer
+	Host    string
+	// Clock tells the time, ns since the Unix epoch, when a live lane is
+	// silent. It is nil for files, whose only time is that of their packets.
+	Clock func() int64
+
+	batch event.Batch
+}
+
+// Run works until the lane ends, ctx ends, or the writer fails.
+func (w *Worker) Run(ctx context.Context) error {
+	w.batch.Host = w.Host
+	return w.Lane.Run(ctx, w.take)
+}
+
+func (w *Worker) take(frames []source.Frame) error {
+	b := &w.batch
+	for i := range frames {
+		w.Decoder.Frame(&frames[i], b)
+		if len(b.Events) >= batchEvents {
+			if err := w.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(frames) == 0 && w.Clock != nil {
+		b.Now = max(b.Now, w.Clock())
+	}
+	w.Decoder.Tick(b.Now)
+	return w.flush()
+}
+
+func (w *Worker) flush() error {
+	for _, s := range w.Stages {
+		s.Process(&w.batch)
+	}
+	err := w.Writer.Write(&w.batch)
+	w.batch.Reset()
+	return err
+}

@@ -1,0 +1,375 @@
+// Package pair is the step where a question meets its answer. It tells latency,
+// retransmissions and what became of the transaction, carries the identity of
+// the task that asked to the answer, and finds queries that nobody answers.
+//
+// Time is the packets'. Memory is bounded by the number of queries that wait;
+// a query's slot is free again once it is answered. One Table per lane.
+package pair
+
+import (
+	"math/rand/v2"
+
+	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// DefaultTimeout is after how many ns a query counts as unanswered.
+const DefaultTimeout = 5_000_000_000
+
+// Stats counts what a Table met.
+type Stats struct {
+	Queries     uint64 // first transmissions
+	Retransmits uint64
+	Answered    uint64
+	Duplicate   uint64
+	Late        uint64
+	Mismatched  uint64
+	Unsolicited uint64
+	Unanswered  uint64
+	Evicted     uint64 // waiting queries that were forgotten because the table was full
+	Pending     uint64 // queries that wait now
+}
+
+// Add returns the sums of both counters.
+func (s Stats) Add(o Stats) Stats {
+	return Stats{
+		s.Queries + o.Queries, s.Retransmits + o.Retransmits, s.Answered + o.Answered, s.Duplicate + o.Duplicate,
+		s.Late + o.Late, s.Mismatched + o.Mismatched, s.Unsolicited + o.Unsolicited, s.Unanswered + o.Unanswered,
+		s.Evicted + o.Evicted, s.Pending + o.Pending,
+	}
+}
+
+const none = ^uint32(0)
+
+// waiting is a query without an answer yet.
+type waiting struct {
+	tuple       tuple
+	hash        uint64
+	time        int64
+	chain       uint32 // next slot with the same bucket
+	newer       uint32 // neighbours in order of arrival, which is that of expiry
+	older       uint32
+	retransmits uint32
+	packetLen   uint32
+	long        uint32 // slot in Table.long when the query does not fit here, or none
+	identity    uint32 // slot in Table.identities, or none
+	iface       uint16 // index in Table.ifaces
+	size        uint16
+	query       [inlineQuery]byte
+}
+
+// Most queries fit inlineQuery octets. Of longer ones maxQuery octets are kept.
+const (
+	inlineQuery = 80
+	maxQuery    = 1232 // the usual EDNS size
+)
+
+// Table pairs the messages of one lane.
+type Table struct {
+	Stats Stats
+
+	timeout    int64
+	maxPending int
+	seed       uint64
+	slots      slab[waiting]
+	long       slab[[maxQuery]byte]
+	identities slab[event.Identity]
+	buckets    []uint32
+	oldest     uint32
+	newest     uint32
+	ifaces     []string
+	past       [pastSlots]past
+}
+
+// past remembers a transaction that ended, so that one more answer is known for
+// what it is. The memory is fixed: newer transactions overwrite older ones.
+type past struct {
+	hash     uint64 // of tuple and question, 0 when empty
+	time     int64  // of the query
+	timedOut bool
+}
+
+const pastSlots = 1 << 14
+
+// NewTable returns a table that calls a query unanswered after timeout ns and
+// holds at most maxPending waiting queries. Zero values mean DefaultTimeout and
+// 2^20.
+func NewTable(timeout int64, maxPending int) *Table {
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	if maxPending <= 0 {
+		maxPending = 1 << 20
+	}
+	t := &Table{timeout: timeout, maxPending: maxPending, seed: rand.Uint64() | 1, oldest: none, newest: none}
+	t.rehash(1 << 10)
+	return t
+}
+
+// Process pairs the messages of the batch and appends unanswered queries to it.
+func (t *Table) Process(b *event.Batch) {
+	for i := range len(b.Events) {
+		e := &b.Events[i]
+		if e.Class != event.ClassMessage {
+			continue
+		}
+		t.expire(b, e.Time)
+		// Expiry may have moved the events.
+		if e = &b.Events[i]; e.Msg.Flags.Response() {
+			t.answer(b, e)
+		} else {
+			t.query(e)
+		}
+	}
+	t.expire(b, b.Now)
+}
+
+func (t *Table) query(e *event.Event) {
+	e.Txn = event.Transaction{State: event.StatePending, Latency: -1}
+	if e.Sender != nil {
+		e.Asker, e.Attribution = e.Sender, event.AttributionQueryEgress
+	}
+	key := tupleOf(e)
+	hash := key.hash(t.seed)
+	q := question(&e.Msg)
+	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
+		if w := t.slots.at(i); w.hash == hash && w.tuple == key && sameQuestion(t.question(w), q) {
+			w.retransmits++
+			t.Stats.Retransmits++
+			e.Txn.Retransmits = w.retransmits
+			return
+		}
+	}
+	t.Stats.Queries++
+	if t.Stats.Pending >= uint64(t.maxPending) {
+		t.Stats.Evicted++
+		t.remove(t.oldest)
+	}
+	t.insert(e, key, hash)
+}
+
+func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
+	if t.Stats.Pending >= uint64(len(t.buckets)) {
+		t.rehash(2 * len(t.buckets))
+	}
+	i := t.slots.get()
+	w := t.slots.at(i)
+	bucket := &t.buckets[hash&t.mask()]
+	w.tuple, w.hash, w.time, w.retransmits = key, hash, e.Time, 0
+	w.chain, w.newer, w.older = *bucket, none, t.newest
+	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
+	w.long, w.identity = none, none
+	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
+	w.size = uint16(len(raw))
+	if len(raw) > inlineQuery {
+		w.long = t.long.get()
+	}
+	copy(t.stored(w), raw)
+	if e.Asker != nil {
+		w.identity = t.identities.get()
+		*t.identities.at(w.identity) = *e.Asker
+	}
+	*bucket = i
+	if t.newest == none {
+		t.oldest = i
+	} else {
+		t.slots.at(t.newest).newer = i
+	}
+	t.newest = i
+	t.Stats.Pending++
+}
+
+// stored returns the octets of the query that are kept.
+func (t *Table) stored(w *waiting) []byte {
+	if w.long != none {
+		return t.long.at(w.long)[:w.size]
+	}
+	return w.query[:w.size]
+}
+
+// question returns the first question of a stored query, or nil; see question.
+func (t *Table) question(w *waiting) []byte {
+	raw := t.stored(w)
+	for off := dnswire.HeaderLen; off < len(raw); {
+		c := int(raw[off])
+		if off++; c == 0 {
+			if end := off + 4; end <= len(raw) {
+				return raw[dnswire.HeaderLen:end]
+			}
+			return nil
+		}
+		if c >= 0x40 {
+			return nil
+		}
+		off += c
+	}
+	return nil
+}
+
+func (t *Table) answer(b *event.Batch, e *event.Event) {
+	e.Txn = event.Transaction{State: event.StateUnsolicited, Latency: -1}
+	if e.Owner != nil && e.Observer == event.Client {
+		e.Asker, e.Attribution = e.Owner, event.AttributionSocketSender
+	}
+	key := tupleOf(e)
+	hash := key.hash(t.seed)
+	q := question(&e.Msg)
+	match := none
+	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
+		w := t.slots.at(i)
+		if w.hash != hash || w.tuple != key {
+			continue
+		}
+		e.Txn.State = event.StateMismatched
+		// Errors may come without the question (RFC 1035 section 4.1.1 has no
+		// rule; FORMERR and REFUSED of real servers do).
+		if len(e.Msg.Questions) == 0 || sameQuestion(t.question(w), q) {
+			match = i // the chain is newest first: keep the oldest
+		}
+	}
+	if match != none {
+		t.answered(b, e, match)
+		return
+	}
+	if p := t.pastOf(t.pastHash(hash, q)); p != nil {
+		e.Txn.Latency = e.Time - p.time
+		e.Txn.State = event.StateDuplicate
+		if p.timedOut {
+			e.Txn.State = event.StateLate
+			p.timedOut = false
+		}
+	}
+	switch e.Txn.State {
+	case event.StateDuplicate:
+		t.Stats.Duplicate++
+	case event.StateLate:
+		t.Stats.Late++
+	case event.StateMismatched:
+		t.Stats.Mismatched++
+	default:
+		t.Stats.Unsolicited++
+	}
+}
+
+func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
+	w := t.slots.at(i)
+	// Capture files hold packets whose clocks disagree: no negative latency.
+	e.Txn = event.Transaction{
+		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: w.retransmits,
+	}
+	if w.identity != none {
+		e.Asker, e.Attribution = b.HoldIdentity(t.identities.at(w.identity)), event.AttributionQueryEgress
+	}
+	t.remember(w, false)
+	t.Stats.Answered++
+	t.remove(i)
+}
+
+// expire emits the queries whose time ran out before now.
+func (t *Table) expire(b *event.Batch, now int64) {
+	for t.oldest != none {
+		w := t.slots.at(t.oldest)
+		if w.time+t.timeout > now {
+			return
+		}
+		t.unanswered(b, w)
+		t.remember(w, true)
+		t.Stats.Unanswered++
+		t.remove(t.oldest)
+	}
+}
+
+func (t *Table) unanswered(b *event.Batch, w *waiting) {
+	e := b.Next()
+	e.Class, e.Time, e.Observer = event.ClassUnanswered, w.time+t.timeout, w.tuple.observer
+	e.Meta = event.PktMeta{
+		SrcIP: addr(w.tuple.client), DstIP: addr(w.tuple.server),
+		SrcPort: w.tuple.clientPort, DstPort: w.tuple.serverPort,
+		Protocol: w.tuple.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
+	}
+	e.Flow.Cookie = w.tuple.cookie
+	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits}
+	if w.identity != none {
+		e.Asker, e.Attribution = b.HoldIdentity(t.identities.at(w.identity)), event.AttributionQueryEgress
+	}
+	e.Msg.Unpack(b.Hold(t.stored(w)))
+}
+
+func (t *Table) remove(i uint32) {
+	w := t.slots.at(i)
+	link := &t.buckets[w.hash&t.mask()]
+	for *link != i {
+		link = &t.slots.at(*link).chain
+	}
+	*link = w.chain
+	if w.older == none {
+		t.oldest = w.newer
+	} else {
+		t.slots.at(w.older).newer = w.newer
+	}
+	if w.newer == none {
+		t.newest = w.older
+	} else {
+		t.slots.at(w.newer).older = w.older
+	}
+	if w.long != none {
+		t.long.put(w.long)
+	}
+	if w.identity != none {
+		t.identities.put(w.identity)
+	}
+	t.slots.put(i)
+	t.Stats.Pending--
+}
+
+func (t *Table) mask() uint64 { return uint64(len(t.buckets) - 1) }
+
+// rehash makes n buckets, a power of two, and files the waiting queries again,
+// the oldest first so that every chain is newest first.
+func (t *Table) rehash(n int) {
+	t.buckets = make([]uint32, n)
+	for i := range t.buckets {
+		t.buckets[i] = none
+	}
+	for i := t.oldest; i != none; {
+		w := t.slots.at(i)
+		bucket := &t.buckets[w.hash&t.mask()]
+		w.chain = *bucket
+		*bucket = i
+		i = w.newer
+	}
+}
+
+func (t *Table) pastHash(hash uint64, question []byte) uint64 {
+	return questionHash(question, hash) | 1
+}
+
+func (t *Table) remember(w *waiting, timedOut bool) {
+	h := t.pastHash(w.hash, t.question(w))
+	t.past[h>>32%pastSlots] = past{hash: h, time: w.time, timedOut: timedOut}
+}
+
+func (t *Table) pastOf(h uint64) *past {
+	if p := &t.past[h>>32%pastSlots]; p.hash == h {
+		return p
+	}
+	return nil
+}
+
+// maxIfaces bounds the table of interface names, which a file may invent.
+const maxIfaces = 1 << 12
+
+// iface returns the index of an interface's name. Names are few and the last
+// one is the likeliest.
+func (t *Table) iface(name string) uint16 {
+	for i := len(t.ifaces) - 1; i >= 0; i-- {
+		if t.ifaces[i] == name {
+			return uint16(i)
+		}
+	}
+	if len(t.ifaces) == maxIfaces {
+		return 0
+	}
+	t.ifaces = append(t.ifaces, name)
+	return uint16(len(t.ifaces) - 1)
+}

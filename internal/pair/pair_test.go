@@ -1,0 +1,237 @@
+package pair
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/miekg/dns"
+)
+
+const second = int64(1e9)
+
+var (
+	client = netip.MustParseAddr("192.0.2.1")
+	server = netip.MustParseAddr("192.0.2.53")
+)
+
+// lane feeds messages to a table, one batch per message.
+type lane struct {
+	t     *testing.T
+	table *Table
+	batch event.Batch
+}
+
+func newLane(t *testing.T, maxPending int) *lane {
+	return &lane{t: t, table: NewTable(0, maxPending)}
+}
+
+func message(t testing.TB, id uint16, name string, response bool) []byte {
+	t.Helper()
+	m := new(dns.Msg)
+	m.SetQuestion(name, dns.TypeA)
+	m.Id, m.Response = id, response
+	raw, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// put adds a message to the batch.
+func put(b *event.Batch, time int64, raw []byte, change func(*event.Event)) {
+	e := b.Next()
+	e.Time, b.Now = time, max(b.Now, time)
+	e.Meta = event.PktMeta{SrcIP: client, DstIP: server, SrcPort: 40000, DstPort: 53, Protocol: 17, Iface: "eth0"}
+	e.Msg.Unpack(raw)
+	if e.Msg.Flags.Response() {
+		e.Meta.SrcIP, e.Meta.DstIP, e.Meta.SrcPort, e.Meta.DstPort = server, client, 53, 40000
+	}
+	if change != nil {
+		change(e)
+	}
+}
+
+// see runs one message and returns the batch as the table left it.
+func (l *lane) see(time int64, raw []byte, change func(*event.Event)) []event.Event {
+	l.batch.Reset()
+	put(&l.batch, time, raw, change)
+	l.table.Process(&l.batch)
+	return l.batch.Events
+}
+
+func (l *lane) want(got []event.Event, state event.State, latency int64, retransmits uint32) {
+	l.t.Helper()
+	want := event.Transaction{State: state, Latency: latency, Retransmits: retransmits}
+	if got[0].Txn != want {
+		l.t.Errorf("transaction %+v, want %+v", got[0].Txn, want)
+	}
+}
+
+func TestAnswered(t *testing.T) {
+	l := newLane(t, 0)
+	l.want(l.see(1000, message(t, 7, "a.test.", false), nil), event.StatePending, -1, 0)
+	l.want(l.see(3500, message(t, 7, "A.TEST.", true), nil), event.StateAnswered, 2500, 0)
+	l.want(l.see(4500, message(t, 7, "a.test.", true), nil), event.StateDuplicate, 3500, 0)
+	if s := l.table.Stats; s.Pending != 0 || s.Answered != 1 || s.Duplicate != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestRetransmit(t *testing.T) {
+	l := newLane(t, 0)
+	q := message(t, 7, "a.test.", false)
+	l.see(0, q, nil)
+	l.want(l.see(second, q, nil), event.StatePending, -1, 1)
+	l.want(l.see(2*second, q, nil), event.StatePending, -1, 2)
+	l.want(l.see(3*second, message(t, 7, "a.test.", true), nil), event.StateAnswered, 3*second, 2)
+}
+
+func TestUnsolicitedAndMismatched(t *testing.T) {
+	l := newLane(t, 0)
+	l.want(l.see(0, message(t, 7, "a.test.", true), nil), event.StateUnsolicited, -1, 0)
+	l.see(1, message(t, 8, "a.test.", false), nil)
+	l.want(l.see(2, message(t, 9, "a.test.", true), nil), event.StateUnsolicited, -1, 0)
+	l.want(l.see(3, message(t, 8, "b.test.", true), nil), event.StateMismatched, -1, 0)
+	l.want(l.see(4, message(t, 8, "a.test.", true), func(e *event.Event) { e.Meta.SrcIP = client.Next() }),
+		event.StateUnsolicited, -1, 0)
+	l.want(l.see(5, message(t, 8, "a.test.", true), func(e *event.Event) { e.Flow.Cookie = 5 }),
+		event.StateUnsolicited, -1, 0)
+	// The forgeries did not use up the query.
+	l.want(l.see(6, message(t, 8, "a.test.", true), nil), event.StateAnswered, 5, 0)
+}
+
+func TestAnswerWithoutQuestion(t *testing.T) {
+	l := newLane(t, 0)
+	l.see(0, message(t, 7, "a.test.", false), nil)
+	formerr := []byte{0, 7, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0}
+	l.want(l.see(10, formerr, nil), event.StateAnswered, 10, 0)
+}
+
+func TestUnanswered(t *testing.T) {
+	l := newLane(t, 0)
+	asker := &event.Identity{TGID: 77, TID: 78}
+	q := message(t, 7, "lost.test.", false)
+	l.see(second, q, func(e *event.Event) { e.Sender = asker })
+	l.see(2*second, q, nil)
+	asker.TGID = 1 // the source reuses its memory
+	got := l.see(7*second, message(t, 1, "x.test.", false), nil)
+	if len(got) != 2 {
+		t.Fatalf("%d events, want the query and one unanswered", len(got))
+	}
+	e := &got[1]
+	if e.Class != event.ClassUnanswered || e.Time != 6*second || e.Txn.Retransmits != 1 || e.Txn.State != event.StateUnanswered {
+		t.Errorf("got %+v at %d", e.Txn, e.Time)
+	}
+	if e.Meta.SrcIP != client || e.Meta.DstPort != 53 || e.Meta.Iface != "eth0" {
+		t.Errorf("metadata %+v", e.Meta)
+	}
+	if name := string(e.Msg.AppendName(nil, e.Msg.Questions[0].Name)); name != "lost.test" {
+		t.Errorf("question %q", name)
+	}
+	if e.Asker == nil || e.Asker.TGID != 77 || e.Attribution != event.AttributionQueryEgress {
+		t.Errorf("asker %+v by %v", e.Asker, e.Attribution)
+	}
+	l.want(l.see(8*second, message(t, 7, "lost.test.", true), nil), event.StateLate, 7*second, 0)
+	l.want(l.see(9*second, message(t, 7, "lost.test.", true), nil), event.StateDuplicate, 8*second, 0)
+}
+
+// A silent network must not hold back a query's fate.
+func TestUnansweredOnSilence(t *testing.T) {
+	l := newLane(t, 0)
+	l.see(second, message(t, 7, "lost.test.", false), nil)
+	l.batch.Reset()
+	l.batch.Now = 6 * second
+	l.table.Process(&l.batch)
+	if len(l.batch.Events) != 1 {
+		t.Fatalf("%d events, want one", len(l.batch.Events))
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	l := newLane(t, 0)
+	sender, owner := &event.Identity{TGID: 10}, &event.Identity{TGID: 20}
+	l.see(0, message(t, 7, "a.test.", false), func(e *event.Event) { e.Observer, e.Sender = event.Client, sender })
+	got := l.see(1, message(t, 7, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Client, owner })
+	if got[0].Asker.TGID != 10 || got[0].Attribution != event.AttributionQueryEgress {
+		t.Errorf("asker %d by %v, want the sender of the query", got[0].Asker.TGID, got[0].Attribution)
+	}
+	got = l.see(2, message(t, 9, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Client, owner })
+	if got[0].Asker.TGID != 20 || got[0].Attribution != event.AttributionSocketSender {
+		t.Errorf("asker %d by %v, want the owner of the socket", got[0].Asker.TGID, got[0].Attribution)
+	}
+	// At the server's socket the owner is the server: no answer to "who asked".
+	got = l.see(3, message(t, 11, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Server, owner })
+	if got[0].Asker != nil || got[0].Attribution != event.AttributionNone {
+		t.Errorf("asker %+v by %v, want none", got[0].Asker, got[0].Attribution)
+	}
+}
+
+func TestBounded(t *testing.T) {
+	const limit = 2000
+	l := newLane(t, limit)
+	for i := range 10 * limit {
+		l.see(int64(i), message(t, uint16(i), "a.test.", false), func(e *event.Event) { e.Flow.Cookie = uint64(i) })
+	}
+	s := l.table.Stats
+	if s.Pending != limit || s.Evicted != 9*limit {
+		t.Errorf("pending %d, evicted %d", s.Pending, s.Evicted)
+	}
+	if n := len(l.table.slots.chunks); n > limit/chunkSlots+1 {
+		t.Errorf("%d chunks for %d queries", n, limit)
+	}
+	// The newest are still there, each with its own answer.
+	l.want(l.see(10*limit, message(t, 10*limit-1, "a.test.", true), func(e *event.Event) { e.Flow.Cookie = 10*limit - 1 }),
+		event.StateAnswered, 1, 0)
+}
+
+func TestLongQuery(t *testing.T) {
+	l := newLane(t, 0)
+	name := ""
+	for range 4 {
+		name += "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz012345678."
+	}
+	l.see(0, message(t, 7, name, false), nil)
+	l.want(l.see(5, message(t, 7, name, true), nil), event.StateAnswered, 5, 0)
+}
+
+// traffic is a batch of queries and their answers.
+func traffic(b *event.Batch, raw [][2][]byte, base int64) {
+	b.Reset()
+	for i := range raw {
+		put(b, base+int64(i)*10, raw[i][0], nil)
+		put(b, base+int64(i)*10+5, raw[i][1], nil)
+	}
+}
+
+func pairs(t testing.TB) (raw [][2][]byte) {
+	for i := range 64 {
+		raw = append(raw, [2][]byte{message(t, uint16(i), "www.example.test.", false), message(t, uint16(i), "www.example.test.", true)})
+	}
+	return raw
+}
+
+func TestAllocations(t *testing.T) {
+	raw, table, b := pairs(t), NewTable(0, 0), &event.Batch{}
+	base := int64(0)
+	run := func() {
+		traffic(b, raw, base)
+		base += second
+		table.Process(b)
+	}
+	run()
+	if n := testing.AllocsPerRun(100, run); n != 0 {
+		t.Errorf("%v allocations per batch, want none", n)
+	}
+}
+
+func BenchmarkPair(b *testing.B) {
+	raw, table, batch := pairs(b), NewTable(0, 0), &event.Batch{}
+	traffic(batch, raw, 0)
+	b.ReportAllocs()
+	for range b.N {
+		batch.Now = 0
+		table.Process(batch)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/message")
+}

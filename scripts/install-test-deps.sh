@@ -1,0 +1,41 @@
+#!/bin/sh
+# Installs the programs that live tests run against, when this is Debian (or a
+# descendant), we are root, and something is missing.
+set -eu
+
+# command:package
+programs='
+dig:bind9-dnsutils
+dnsmasq:dnsmasq-base
+unbound:unbound
+dnsperf:dnsperf
+tshark:tshark
+ip:iproute2
+clang-19:clang-19
+llvm-strip-19:llvm-19
+'
+
+missing=
+for entry in $programs; do
+	command -v "${entry%%:*}" >/dev/null 2>&1 || missing="$missing ${entry#*:}"
+done
+# Headers have no command to look for.
+[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
+
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "not installed (needs root and apt-get):$missing; tests that need them say so" >&2
+	exit 0
+fi
+echo "installing:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+# Services are for the tests to start, in namespaces of their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod +x $policy
+	trap 'rm -f $policy' EXIT
+fi
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of packages
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
