@@ -2,37 +2,48 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench fuzz clean
+.PHONY: build test lint generate check-generated bench fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
 
 # Everything, live tests included. They need root; without it they say what
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.
+# Packages run one after the other: live tests and timings disturb each other.
 test: deps
-	CGO_ENABLED=0 go test -count=1 -timeout 20m ./...
+	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 20m ./...
 
-.PHONY: deps
 deps:
 	scripts/install-test-deps.sh
 
 lint:
-	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 generate:
 	go generate ./...
 
-# The committed BPF objects are what their source says.
+# The committed eBPF objects are what their source says.
 check-generated: deps
 	@if command -v clang-19 >/dev/null; then \
-		go generate ./... && git diff --exit-code -- internal/bpf docs; \
+		go generate ./... && git diff --exit-code -- internal/bpf; \
 	else echo "check-generated: skipped, clang-19 is not installed"; fi
 
 bench:
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
+
+# One target at a time: go test fuzzes no two.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
 
 clean:
 	rm -rf bin
