@@ -1,0 +1,450 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Copies the DNS packets of every IPv4 and IPv6 socket of the host to a ring
+ * buffer, each with the task that sent it. Attached to the root of cgroup v2,
+ * where one attachment covers all network namespaces.
+ *
+ * These programs are preemptible and a softirq may run them again on the same
+ * CPU in between. So there is no per-CPU scratch memory, and counters are
+ * atomic although they are per CPU.
+ */
+#include "vmlinux_min.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+#include "record.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_AH 51
+#define IPPROTO_DSTOPTS 60
+
+#define TCP_FIN_SYN_RST 0x07
+#define PF_KTHREAD 0x00200000
+#define INIT_PID_NS 0xEFFFFFFCu /* PID_NS_INIT_INO of linux/nsfs.h */
+
+/*
+ * A bit per port, in the order in which the port's two octets are read from
+ * the wire by a little endian machine: no swap, one load and one test however
+ * many ports there are.
+ */
+const volatile __u64 dns_ports[1024] = {};
+const volatile bool all_packets = false;
+/*
+ * Whether the verifier follows kernel pointers for us. Otherwise every step is
+ * a helper call, which works from 5.8 on and costs several times as much.
+ */
+const volatile bool follow_task = false; /* bpf_get_current_task_btf, 5.16 */
+const volatile bool follow_skb = false; /* bpf_cast_to_kern_ctx, 6.2 */
+
+extern void *bpf_cast_to_kern_ctx(void *) __weak __ksym;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} packets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+/* What the reader is doing: enum reader_state, mapped into its memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} reader SEC(".maps");
+
+/* The task that last sent on a socket. Without the lock two processes that
+ * share a socket could leave a mixture of both. */
+struct owner {
+	struct bpf_spin_lock lock;
+	struct identity id;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+struct packet {
+	__u32 l4; /* offset of the transport header */
+	__u8 proto;
+	bool dns; /* wanted whole */
+	bool payload; /* carries data of the application */
+};
+
+/* What only the kernel's own structures tell about the packet. */
+struct view {
+	bool locked; /* a task is inside a system call on this socket */
+};
+
+/* A chain of pointers, followed by the verifier's leave or by helper calls. */
+#define ARROW(src, ...) ___arrow(src, ##__VA_ARGS__)
+#define READ(src, ...) (direct ? ARROW(src, __VA_ARGS__) : BPF_CORE_READ(src, __VA_ARGS__))
+
+static __always_inline void count(__u64 *c)
+{
+	__sync_fetch_and_add(c, 1);
+}
+
+static __always_inline bool load(struct __sk_buff *skb, __u32 off, void *to, __u32 n)
+{
+	return bpf_skb_load_bytes(skb, off, to, n) == 0;
+}
+
+static __always_inline bool is_dns_port(__u16 wire)
+{
+	return dns_ports[wire >> 6] >> (wire & 63) & 1;
+}
+
+/*
+ * Walks IPv6 extension headers (RFC 8200 section 4). Eight of them are more
+ * than any honest packet has. Returns false for a fragment that is not the
+ * first one; proto is then the fragment header's.
+ */
+static __noinline bool skip_extensions(struct __sk_buff *skb, struct packet *p)
+{
+	struct {
+		__u8 next, len;
+		__be16 frag;
+	} h;
+
+	if (!p)
+		return true;
+	for (int i = 0; i < 8; i++) {
+		__u8 proto = p->proto;
+
+		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING &&
+		    proto != IPPROTO_DSTOPTS && proto != IPPROTO_FRAGMENT && proto != IPPROTO_AH)
+			return true;
+		if (!load(skb, p->l4, &h, sizeof(h)))
+			return true;
+		p->proto = h.next;
+		if (proto == IPPROTO_FRAGMENT) {
+			if (h.frag & bpf_htons(0xfff8))
+				return false;
+			p->l4 += 8;
+		} else if (proto == IPPROTO_AH) {
+			p->l4 += (h.len + 2) * 4; /* RFC 4302: in words of 32 bits */
+		} else {
+			p->l4 += (h.len + 1) * 8;
+		}
+	}
+	return true;
+}
+
+/* Says whether the packet is wanted. Most packets of a host are not. */
+static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u8 *ip = data;
+	bool first = true;
+	__u16 ports[2];
+	__u64 l4;
+
+	if (data + 20 > end)
+		return false;
+	if (*ip >> 4 == 4) {
+		p->l4 = (*ip & 15) * 4;
+		p->proto = ip[9];
+		first = !(*(__be16 *)(ip + 6) & bpf_htons(0x1fff));
+	} else {
+		if (data + 40 > end)
+			return false;
+		p->l4 = 40;
+		p->proto = ip[6];
+		if (p->proto != IPPROTO_UDP && p->proto != IPPROTO_TCP)
+			first = skip_extensions(skb, p);
+	}
+	if (p->proto != IPPROTO_UDP && p->proto != IPPROTO_TCP)
+		return all_packets;
+	if (!first) {
+		__u32 zero = 0;
+		struct counters *c = bpf_map_lookup_elem(&counters, &zero);
+
+		if (c)
+			count(&c->fragments);
+		return all_packets;
+	}
+
+	l4 = p->l4;
+	asm volatile("" : "+r"(l4)); /* tested and used in one register */
+	if (l4 <= 60 && data + l4 + 4 <= end) {
+		__u16 *h = data + l4;
+
+		ports[0] = h[0];
+		ports[1] = h[1];
+	} else if (!load(skb, l4, ports, sizeof(ports))) {
+		return all_packets;
+	}
+	p->dns = is_dns_port(ports[0]) || is_dns_port(ports[1]);
+	if (!p->dns && !all_packets)
+		return false;
+
+	if (p->proto == IPPROTO_TCP) {
+		__u8 tcp[2]; /* data offset, flags */
+
+		if (!load(skb, l4 + 12, tcp, sizeof(tcp)))
+			return all_packets;
+		p->payload = skb->len > p->l4 + (tcp[0] >> 4) * 4;
+		if (!p->payload && !(tcp[1] & TCP_FIN_SYN_RST))
+			p->dns = false;
+	} else {
+		p->payload = skb->len > p->l4 + 8;
+	}
+	return p->dns || all_packets;
+}
+
+/* Fills id from a task, whose process it describes. */
+static __always_inline void identify(struct identity *id, struct task_struct *t, const bool direct)
+{
+	struct task_struct *leader = READ(t, group_leader);
+	struct file *exe = READ(t, mm, exe_file);
+	struct pid *pid = READ(leader, thread_pid);
+	__u32 level = READ(pid, level);
+
+	id->start = READ(leader, start_boottime);
+	id->cgroup = READ(t, cgroups, dfl_cgrp, kn, id);
+	id->tgid = READ(t, tgid);
+	id->tid = READ(t, pid);
+	id->ppid = READ(leader, real_parent, tgid);
+	id->uid = READ(t, real_cred, uid.val);
+	id->gid = READ(t, real_cred, gid.val);
+	id->netns = READ(t, nsproxy, net_ns, ns.inum);
+	id->exe_dev = 0;
+	id->exe_gen = 0;
+	id->exe_ino = 0;
+	if (exe) { /* the verifier knows that there may be none */
+		struct inode *inode = READ(exe, f_inode);
+
+		id->exe_dev = READ(inode, i_sb, s_dev);
+		id->exe_gen = READ(inode, i_generation);
+		id->exe_ino = READ(inode, i_ino);
+	}
+	bpf_probe_read_kernel(id->comm, sizeof(id->comm), &leader->comm);
+
+	id->pidns = INIT_PID_NS;
+	id->ns_tgid = id->tgid;
+	if (level) {
+		/* A pid has one number per namespace level; the last is its own. */
+		__u64 at = (__u64)pid + bpf_core_field_offset(struct pid, numbers) +
+			   level * bpf_core_type_size(struct upid);
+		struct upid *own = (struct upid *)at;
+
+		id->ns_tgid = BPF_CORE_READ(own, nr);
+		id->pidns = BPF_CORE_READ(own, ns, ns.inum);
+	}
+}
+
+static __always_inline bool is_process(struct task_struct *t, const bool direct)
+{
+	return !(READ(t, flags) & PF_KTHREAD) && READ(t, mm);
+}
+
+/* Fills id from the running task, unless that is a kernel thread. */
+static __always_inline bool identify_current(struct identity *id)
+{
+	struct task_struct *t;
+
+	if (follow_task) {
+		t = bpf_get_current_task_btf();
+		if (!is_process(t, true))
+			return false;
+		identify(id, t, true);
+	} else {
+		t = (struct task_struct *)bpf_get_current_task();
+		if (!is_process(t, false))
+			return false;
+		identify(id, t, false);
+	}
+	return true;
+}
+
+/*
+ * Fills rec->id and rec->who.
+ *
+ * UDP leaves in the system call that sends it, so the running task is the
+ * sender. TCP sends whenever the window opens: from a softirq that interrupted
+ * anybody, or from whichever process happens to use the socket.
+ *
+ * sk_lock.owned tells the first case: a task holds the socket for the length
+ * of its system call, and meanwhile softirqs and timers only queue their work
+ * for it (tcp_v4_rcv and tcp_write_timer test sock_owned_by_user). So when the
+ * socket is owned at egress, the running task is the one that owns it. That
+ * still may be a task that receives and only flushes what another process had
+ * queued; hence a process other than the one that sent before is not believed.
+ */
+static __always_inline void attribute(struct __sk_buff *skb, struct record *rec, struct packet *p,
+				      struct view *v)
+{
+	bool egress = rec->dir == DIR_EGRESS, udp = p->proto == IPPROTO_UDP;
+	struct bpf_sock *sk = skb->sk;
+	struct owner *o = NULL;
+	bool sender = false;
+
+	if (egress && p->payload && (udp || v->locked))
+		sender = identify_current(&rec->id);
+	rec->who = sender ? WHO_SENDER : WHO_NOBODY;
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (sk)
+		o = bpf_sk_storage_get(&owners, sk, 0, sender ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!o)
+		return;
+
+	bpf_spin_lock(&o->lock);
+	if (sender && (udp || !o->id.tgid ||
+		       (o->id.tgid == rec->id.tgid && o->id.start == rec->id.start))) {
+		o->id = rec->id;
+	} else if (o->id.tgid) {
+		rec->id = o->id;
+		rec->who = WHO_OWNER;
+	}
+	bpf_spin_unlock(&o->lock);
+}
+
+static __always_inline void look(struct sk_buff *skb, struct record *rec, struct view *v, const bool direct)
+{
+	struct net_device *dev = READ(skb, dev);
+	struct sock *sk = READ(skb, sk);
+
+	rec->netns = 0;
+	if (sk) {
+		rec->netns = READ(sk, __sk_common.skc_net.net, ns.inum);
+		v->locked = READ(sk, sk_lock.owned) != 0;
+	}
+	bpf_probe_read_kernel(rec->iface, sizeof(rec->iface), &dev->name);
+}
+
+/*
+ * The verifier wants sizes of reservations to be constants, hence classes. The
+ * packet goes straight into the ring.
+ */
+static __always_inline struct record *copy_class(struct __sk_buff *skb, __u32 n, const __u32 class,
+						 struct counters *c)
+{
+	struct record *rec = bpf_ringbuf_reserve(&packets, sizeof(*rec) + class, 0);
+
+	if (!rec) {
+		count(&c->ring_full);
+		return NULL;
+	}
+	/* Keeps the compiler from forgetting a bound that the verifier needs. */
+	asm volatile("" : "+r"(n));
+	if (n == 0 || n > class || bpf_skb_load_bytes(skb, 0, rec->data, n)) {
+		bpf_ringbuf_discard(rec, BPF_RB_NO_WAKEUP);
+		count(&c->copy_error);
+		return NULL;
+	}
+	return rec;
+}
+
+static __always_inline struct record *copy(struct __sk_buff *skb, __u32 n, struct counters *c)
+{
+	if (n <= 128)
+		return copy_class(skb, n, 128, c);
+	if (n <= 256)
+		return copy_class(skb, n, 256, c);
+	if (n <= 512)
+		return copy_class(skb, n, 512, c);
+	if (n <= 1024)
+		return copy_class(skb, n, 1024, c);
+	if (n <= 2048)
+		return copy_class(skb, n, 2048, c);
+	if (n <= 4096)
+		return copy_class(skb, n, 4096, c);
+	if (n <= 16384)
+		return copy_class(skb, n, 16384, c);
+	return copy_class(skb, n, 65536, c);
+}
+
+/*
+ * A wake-up costs more than the copy, so a busy reader gets none, a napping
+ * one only when much waits for it, and whoever wakes it says so to the rest.
+ */
+static __always_inline __u64 wakeup(void)
+{
+	__u32 zero = 0;
+	volatile __u32 *state = bpf_map_lookup_elem(&reader, &zero);
+
+	if (!state || *state == READER_BUSY)
+		return BPF_RB_NO_WAKEUP;
+	if (*state == READER_NAPS && bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) < WAKE_BYTES)
+		return BPF_RB_NO_WAKEUP;
+	*state = READER_BUSY;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void observe(struct __sk_buff *skb, const __u8 dir)
+{
+	struct packet p = {};
+	struct view v = {};
+	struct counters *c;
+	struct record *rec;
+	__u32 zero = 0, n;
+
+	if (!classify(skb, &p))
+		return;
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (!c)
+		return;
+	count(&c->seen);
+
+	n = skb->len;
+	if (!p.dns && n > HEADER_BYTES)
+		n = HEADER_BYTES;
+	if (n > MAX_BYTES)
+		n = MAX_BYTES;
+	rec = copy(skb, n, c);
+	if (!rec)
+		return;
+	rec->time = bpf_ktime_get_ns();
+	rec->cookie = bpf_get_socket_cookie(skb);
+	rec->ifindex = skb->ifindex;
+	rec->wire_len = skb->len;
+	rec->cap_len = n;
+	rec->dir = dir;
+	rec->flags = p.dns ? RECORD_WHOLE : 0;
+	rec->zero = 0;
+	rec->zero2 = 0;
+	if (follow_skb && bpf_cast_to_kern_ctx)
+		look(bpf_cast_to_kern_ctx(skb), rec, &v, true);
+	else
+		/* The context is the sk_buff; only the verifier says otherwise,
+		 * and to a helper it is just an address. */
+		look((struct sk_buff *)skb, rec, &v, false);
+	attribute(skb, rec, &p, &v);
+	if (p.dns && n < skb->len)
+		count(&c->truncated);
+	count(&c->submitted);
+	bpf_ringbuf_submit(rec, wakeup());
+}
+
+SEC("cgroup_skb/ingress")
+int dnshark_ingress(struct __sk_buff *skb)
+{
+	observe(skb, DIR_INGRESS);
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int dnshark_egress(struct __sk_buff *skb)
+{
+	observe(skb, DIR_EGRESS);
+	return 1;
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Config is fixed when the programs are loaded.
+type Config struct {
+	Ports      []uint16 // the ports of DNS
+	AllPackets bool     // copy the headers of all other IP packets too
+	RingBytes  uint32   // a power of two and a multiple of the page size
+	// Helpers makes the programs read the kernel's structures by helper calls,
+	// as they must on old kernels. For tests.
+	Helpers bool
+}
+
+// Load puts maps and programs into the kernel. Nothing is attached yet.
+func Load(c Config) (*DnsharkObjects, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("locked memory limit: %w", err)
+	}
+	spec, err := LoadDnshark()
+	if err != nil {
+		return nil, err
+	}
+	var v DnsharkVariableSpecs
+	if err := spec.Assign(&v); err != nil {
+		return nil, err
+	}
+	followTask := !c.Helpers && features.HaveProgramHelper(ebpf.CGroupSKB, asm.FnGetCurrentTaskBtf) == nil
+	for _, set := range []struct {
+		v *ebpf.VariableSpec
+		x any
+	}{
+		{v.DnsPorts, portBits(c.Ports)},
+		{v.AllPackets, c.AllPackets},
+		{v.FollowTask, followTask},
+		{v.FollowSkb, !c.Helpers},
+	} {
+		if err := set.v.Set(set.x); err != nil {
+			return nil, err
+		}
+	}
+	spec.Maps[DnsharkMapPackets].MaxEntries = c.RingBytes
+	objs := new(DnsharkObjects)
+	if err := spec.LoadAndAssign(objs, nil); err != nil {
+		return nil, err
+	}
+	return objs, nil
+}
+
+// portBits sets the bit of each port at the place where the programs find it:
+// they read the port's two octets from the wire as a little endian number.
+func portBits(ports []uint16) *[1024]uint64 {
+	bits := new([1024]uint64)
+	for _, p := range ports {
+		wire := p<<8 | p>>8
+		bits[wire>>6] |= 1 << (wire & 63)
+	}
+	return bits
+}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package bpf
+
+import (
+	"os"
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// The programs write records and the reader casts them.
+func TestLayout(t *testing.T) {
+	spec, err := LoadDnshark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Record
+	var c Counters
+	// The compiler describes only types of maps. record.h asserts these.
+	if unsafe.Offsetof(r.Iface) != 32 || unsafe.Offsetof(r.Dir) != 48 ||
+		unsafe.Offsetof(r.ID) != 56 || unsafe.Sizeof(r) != 136 {
+		t.Error("Record is not struct record of record.h")
+	}
+	for _, want := range []struct {
+		name    string
+		size    uintptr
+		members map[string]uintptr
+	}{
+		{"identity", unsafe.Sizeof(r.ID), map[string]uintptr{
+			"start": unsafe.Offsetof(r.ID.Start), "cgroup": unsafe.Offsetof(r.ID.Cgroup),
+			"tgid": unsafe.Offsetof(r.ID.TGID), "tid": unsafe.Offsetof(r.ID.TID),
+			"ppid": unsafe.Offsetof(r.ID.PPID), "uid": unsafe.Offsetof(r.ID.UID),
+			"gid": unsafe.Offsetof(r.ID.GID), "netns": unsafe.Offsetof(r.ID.NetNS),
+			"pidns": unsafe.Offsetof(r.ID.PidNS), "ns_tgid": unsafe.Offsetof(r.ID.NsTGID),
+			"comm": unsafe.Offsetof(r.ID.Comm), "exe_dev": unsafe.Offsetof(r.ID.ExeDev),
+			"exe_gen": unsafe.Offsetof(r.ID.ExeGen), "exe_ino": unsafe.Offsetof(r.ID.ExeIno),
+		}},
+		{"counters", unsafe.Sizeof(c), map[string]uintptr{
+			"seen": unsafe.Offsetof(c.Seen), "submitted": unsafe.Offsetof(c.Submitted),
+			"ring_full": unsafe.Offsetof(c.RingFull), "copy_error": unsafe.Offsetof(c.CopyError),
+			"fragments": unsafe.Offsetof(c.Fragments), "truncated": unsafe.Offsetof(c.Truncated),
+		}},
+	} {
+		var s *btf.Struct
+		if err := spec.Types.TypeByName(want.name, &s); err != nil {
+			t.Errorf("%s: %v", want.name, err)
+			continue
+		}
+		if uintptr(s.Size) != want.size {
+			t.Errorf("%s: %d octets in C, %d in Go", want.name, s.Size, want.size)
+		}
+		seen := 0
+		for _, m := range s.Members {
+			off, ok := want.members[m.Name]
+			if !ok {
+				continue
+			}
+			seen++
+			if uintptr(m.Offset.Bytes()) != off {
+				t.Errorf("%s.%s: at %d in C, at %d in Go", want.name, m.Name, m.Offset.Bytes(), off)
+			}
+		}
+		if seen != len(want.members) {
+			t.Errorf("%s: %d members in common, want %d", want.name, seen, len(want.members))
+		}
+	}
+}
+
+// The verifier sees other code with each setting.
+func TestVerifier(t *testing.T) {
+	for _, c := range []Config{
+		{Ports: []uint16{53}, RingBytes: 1 << 20},
+		{Ports: []uint16{53}, RingBytes: 1 << 20, AllPackets: true},
+		{Ports: []uint16{53}, RingBytes: 1 << 20, Helpers: true},
+		{Ports: []uint16{53}, RingBytes: 1 << 20, Helpers: true, AllPackets: true},
+	} {
+		objs, err := Load(c)
+		if err != nil {
+			if os.Getenv("DNSHARK_REQUIRE_LIVE") != "1" && os.Geteuid() != 0 {
+				t.Skip(err)
+			}
+			t.Fatalf("%+v: %+v", c, err)
+		}
+		info, err := objs.DnsharkEgress.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := info.VerifiedInstructions()
+		jit, _ := info.JitedSize()
+		t.Logf("%+v: egress: %d verified instructions, %d octets of machine code", c, n, jit)
+		objs.Close()
+	}
+}

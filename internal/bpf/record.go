@@ -1,0 +1,45 @@
+package bpf
+
+import "github.com/dnshark-io/dnshark/event"
+
+// What the programs and their reader agree upon; see record.h.
+const (
+	MaxBytes    = 65535 // of a packet
+	HeaderBytes = 128   // of a packet that is not DNS, when those are wanted too
+
+	WhoNobody = 0 // Record.ID is not filled
+	WhoSender = 1 // Record.ID sent this very packet
+	WhoOwner  = 2 // Record.ID last sent on the socket
+
+	ReaderBusy   = 0 // the reader looks at the ring again by itself
+	ReaderNaps   = 1 // the same, in some milliseconds
+	ReaderSleeps = 2 // the reader waits to be woken
+)
+
+// Record is the header of every sample in the ring. CapLen octets of the
+// packet follow, from its IP header on, and then what is left of the size class.
+type Record struct {
+	Time    uint64 // CLOCK_MONOTONIC
+	Cookie  uint64
+	Ifindex uint32
+	NetNS   uint32
+	WireLen uint32
+	CapLen  uint32
+	Iface   [16]byte
+	Dir     uint8 // a source.Direction
+	Who     uint8
+	Flags   uint8
+	_       [5]byte
+	ID      event.Identity
+}
+
+// Counters are kept per CPU. Seen is the sum of the next three once the
+// programs are quiet.
+type Counters struct {
+	Seen      uint64
+	Submitted uint64
+	RingFull  uint64
+	CopyError uint64
+	Fragments uint64 // passed over: without ports, because not the first
+	Truncated uint64 // submitted, but longer than MaxBytes
+}

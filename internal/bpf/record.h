@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the programs and the reader (record.go) agree upon. */
+#pragma once
+
+#define MAX_BYTES 65535 /* the longest IP packet without a jumbo payload */
+#define HEADER_BYTES 128 /* copied of packets that are not DNS */
+#define WAKE_BYTES (64 << 10)
+
+enum {
+	DIR_INGRESS = 1,
+	DIR_EGRESS = 2,
+};
+
+enum {
+	WHO_NOBODY = 0, /* id is not filled */
+	WHO_SENDER = 1, /* id sent this very packet */
+	WHO_OWNER = 2, /* id last sent on the socket */
+};
+
+enum {
+	RECORD_WHOLE = 1, /* a DNS packet, copied whole up to MAX_BYTES */
+};
+
+enum reader_state {
+	READER_BUSY = 0, /* will look at the ring again by itself */
+	READER_NAPS = 1, /* the same, in some milliseconds */
+	READER_SLEEPS = 2, /* waits to be woken */
+};
+
+/* event.Identity */
+struct identity {
+	__u64 start;
+	__u64 cgroup;
+	__u32 tgid;
+	__u32 tid;
+	__u32 ppid;
+	__u32 uid;
+	__u32 gid;
+	__u32 netns;
+	__u32 pidns;
+	__u32 ns_tgid;
+	char comm[16];
+	__u32 exe_dev;
+	__u32 exe_gen;
+	__u64 exe_ino;
+};
+
+struct record {
+	__u64 time; /* CLOCK_MONOTONIC */
+	__u64 cookie;
+	__u32 ifindex;
+	__u32 netns; /* inode of the socket's network namespace */
+	__u32 wire_len;
+	__u32 cap_len;
+	char iface[16];
+	__u8 dir;
+	__u8 who;
+	__u8 flags;
+	__u8 zero;
+	__u32 zero2;
+	struct identity id;
+	__u8 data[]; /* from the IP header on */
+};
+
+_Static_assert(__builtin_offsetof(struct record, iface) == 32 && __builtin_offsetof(struct record, dir) == 48 &&
+		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 136,
+	       "Record in record.go");
+
+/* seen == submitted + ring_full + copy_error, once the programs are quiet. */
+struct counters {
+	__u64 seen;
+	__u64 submitted;
+	__u64 ring_full;
+	__u64 copy_error;
+	__u64 fragments; /* passed over: not the first, so without ports */
+	__u64 truncated; /* submitted, but longer than MAX_BYTES */
+};

@@ -1,0 +1,254 @@
+//go:build linux
+
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/bpf"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+const (
+	// A wake-up for every packet costs more than the rest of the path, so
+	// after some traffic the reader naps and looks again by itself.
+	napMillis = 2
+	napsIdle  = 2 // in vain, before it asks to be woken by the next packet
+	// take must run every 100 ms also when nothing comes.
+	sleepMillis = 90
+	clockEvery  = 1e9 // ns; wall clocks are slewed and stepped
+)
+
+// Lane reads the ring of one attachment.
+type Lane struct {
+	objs  *bpf.DnsharkObjects
+	links []io.Closer
+	ring  *ring
+	batch *batch
+
+	state   []byte // of the reader, in memory shared with the programs
+	epoll   int
+	event   int // an eventfd that interrupts sleep
+	clockAt int64
+
+	running sync.Mutex // held by Run
+	closing atomic.Bool
+	bad     atomic.Uint64 // samples that no program of ours wrote
+
+	mu     sync.Mutex // the following, and the counters' map against Close
+	closed bool
+	last   bpf.Counters
+}
+
+var _ source.Lane = (*Lane)(nil)
+
+func newLane(objs *bpf.DnsharkObjects) (_ *Lane, err error) {
+	l := &Lane{objs: objs, batch: newBatch(), epoll: -1, event: -1}
+	defer func() {
+		if err != nil {
+			l.unmap()
+		}
+	}()
+	if l.ring, err = newRing(objs.Packets.FD(), int(objs.Packets.MaxEntries())); err != nil {
+		return nil, err
+	}
+	if l.state, err = unix.Mmap(objs.Reader.FD(), 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("mmap: %w", err)
+	}
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if l.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	for _, fd := range []int{objs.Packets.FD(), l.event} {
+		// Edge triggered: what waits in the ring must not cut naps short.
+		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+			return nil, fmt.Errorf("epoll_ctl: %w", err)
+		}
+	}
+	return l, nil
+}
+
+// Run implements source.Lane. It hands over what was captured before ctx ended.
+// Packets are handed over at most 5 ms after they were captured, unless take is
+// slower than that.
+func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
+	l.running.Lock()
+	defer l.running.Unlock()
+	defer context.AfterFunc(ctx, l.wake)()
+	for idle := 0; ; {
+		last := ctx.Err() != nil
+		if l.closing.Load() {
+			return nil
+		}
+		got, err := l.drain(take)
+		if err != nil || last {
+			return err
+		}
+		if got {
+			idle = 0
+		} else {
+			idle++
+		}
+		if idle < napsIdle {
+			err = l.rest(bpf.ReaderNaps, napMillis)
+		} else if err = l.rest(bpf.ReaderSleeps, sleepMillis); err == nil && l.ring.pos == l.ring.end() {
+			err = take(l.batch.frames[:0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// drain hands over what is in the ring now, and not what comes meanwhile: on a
+// busy host that would never end. It reports whether there was anything, if
+// only a record that its program has not finished.
+func (l *Lane) drain(take func([]source.Frame) error) (bool, error) {
+	b, start, end := l.batch, l.ring.pos, l.ring.end()
+	if start == end {
+		return false, nil
+	}
+	if now := monotonic(); now-l.clockAt >= clockEvery || l.clockAt == 0 {
+		b.offset, l.clockAt = clockOffset(), now
+	}
+	for l.ring.pos != end {
+		b.reset()
+		for l.ring.pos != end && !b.full() {
+			sample := l.ring.next(end)
+			if sample == nil {
+				end = l.ring.pos // not finished: wait for it, order counts
+				break
+			}
+			if !b.add(sample) {
+				l.bad.Add(1)
+			}
+			l.ring.advance(uint64(len(sample)))
+		}
+		if b.n == 0 {
+			break
+		}
+		if err := take(b.frames[:b.n]); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// rest waits until the programs or wake end it, or time runs out.
+func (l *Lane) rest(state uint32, millis int) error {
+	shared := (*uint32)(unsafe.Pointer(&l.state[0]))
+	atomic.StoreUint32(shared, state)
+	defer atomic.StoreUint32(shared, bpf.ReaderBusy)
+	// A program that put a packet into the ring before it could see the new
+	// state does not wake us, so look once more. The programs reserve first
+	// and read the state afterwards.
+	if state == bpf.ReaderSleeps && l.ring.pos != l.ring.end() {
+		return nil
+	}
+	var events [2]unix.EpollEvent
+	_, err := unix.EpollWait(l.epoll, events[:], millis)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("ebpf: epoll_wait: %w", err)
+	}
+	return nil
+}
+
+// wake ends the reader's rest.
+func (l *Lane) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.event >= 0 {
+		one := [8]byte{7: 1} // any number but 0 and ^0, in either byte order
+		unix.Write(l.event, one[:])
+	}
+}
+
+// Stats implements source.Lane. After Close it returns the last numbers.
+func (l *Lane) Stats() source.Stats {
+	c, bad := l.counters(), l.bad.Load()
+	return source.Stats{
+		Seen: c.Seen, Submitted: c.Submitted - bad, RingFull: c.RingFull,
+		CopyError: c.CopyError + bad, Truncated: c.Truncated,
+	}
+}
+
+// Fragments counts the IP fragments that were passed over because only the
+// first one carries ports. Sockets get datagrams whole, so there are few.
+func (l *Lane) Fragments() uint64 { return l.counters().Fragments }
+
+func (l *Lane) counters() bpf.Counters {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.countersLocked()
+}
+
+func (l *Lane) countersLocked() bpf.Counters {
+	if l.closed {
+		return l.last
+	}
+	var perCPU []bpf.Counters
+	if err := l.objs.Counters.Lookup(uint32(0), &perCPU); err != nil {
+		return l.last
+	}
+	var sum bpf.Counters
+	for _, c := range perCPU {
+		sum.Seen += c.Seen
+		sum.Submitted += c.Submitted
+		sum.RingFull += c.RingFull
+		sum.CopyError += c.CopyError
+		sum.Fragments += c.Fragments
+		sum.Truncated += c.Truncated
+	}
+	l.last = sum
+	return sum
+}
+
+// Close detaches the programs, waits for Run to return and frees everything.
+// It must not be called from take.
+func (l *Lane) Close() error {
+	l.closing.Store(true)
+	l.wake()
+	l.running.Lock()
+	defer l.running.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	var errs []error
+	for _, ln := range l.links {
+		errs = append(errs, ln.Close())
+	}
+	l.countersLocked()
+	l.closed = true
+	l.unmap()
+	return errors.Join(append(errs, l.objs.Close())...)
+}
+
+func (l *Lane) unmap() {
+	if l.ring != nil {
+		l.ring.close()
+		l.ring = nil
+	}
+	if l.state != nil {
+		unix.Munmap(l.state)
+		l.state = nil
+	}
+	for _, fd := range []*int{&l.event, &l.epoll} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}

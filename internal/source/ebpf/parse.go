@@ -1,0 +1,106 @@
+//go:build linux
+
+package ebpf
+
+import (
+	"unsafe"
+
+	"github.com/dnshark-io/dnshark/internal/bpf"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+const (
+	batchFrames = 256
+	headerSize  = int(unsafe.Sizeof(bpf.Record{}))
+	slotMax     = (headerSize + bpf.MaxBytes + 7) &^ 7
+	arenaBytes  = 8 * slotMax
+)
+
+// batch turns samples into frames. Whatever the frames point to lies in its
+// arena, which is reused when the batch is reset.
+type batch struct {
+	frames [batchFrames]source.Frame
+	n      int
+	arena  []uint64 // words, because records are cast to structs with such
+	used   int      // octets, a multiple of 8
+	offset int64    // what makes Unix time of the kernel's clock
+	names  names
+}
+
+func newBatch() *batch { return &batch{arena: make([]uint64, arenaBytes/8)} }
+
+func (b *batch) reset() { b.n, b.used = 0, 0 }
+
+func (b *batch) full() bool { return b.n == batchFrames || b.used+slotMax > arenaBytes }
+
+// add copies one sample and appends its frame. It returns false when the
+// sample is not what the programs write.
+func (b *batch) add(sample []byte) bool {
+	if len(sample) < headerSize {
+		return false
+	}
+	captured := int((*bpf.Record)(unsafe.Pointer(&sample[0])).CapLen)
+	if captured > bpf.MaxBytes || headerSize+captured > len(sample) {
+		return false
+	}
+	size := headerSize + captured
+	at := unsafe.Pointer(&b.arena[b.used/8])
+	slot := unsafe.Slice((*byte)(at), size)
+	copy(slot, sample)
+	b.used += (size + 7) &^ 7
+
+	r := (*bpf.Record)(at)
+	f := &b.frames[b.n]
+	b.n++
+	*f = source.Frame{
+		Time:    int64(r.Time) + b.offset,
+		Data:    slot[headerSize:size:size],
+		WireLen: max(int(r.WireLen), captured),
+		Link:    source.LinkRaw,
+		Dir:     source.Direction(r.Dir),
+		Iface:   b.names.of(&r.Iface),
+		Cookie:  r.Cookie,
+	}
+	switch r.Who {
+	case bpf.WhoSender:
+		f.Sender = &r.ID
+	case bpf.WhoOwner:
+		f.Owner = &r.ID
+	}
+	return true
+}
+
+// names keeps one string for each interface name. Containers come and go with
+// ever new names, hence a bound.
+type names struct {
+	last    [16]byte
+	lastStr string
+	known   map[[16]byte]string
+}
+
+const maxNames = 1024
+
+func (n *names) of(raw *[16]byte) string {
+	if *raw == n.last {
+		return n.lastStr
+	}
+	s, ok := n.known[*raw]
+	if !ok {
+		if n.known == nil || len(n.known) == maxNames {
+			n.known = make(map[[16]byte]string)
+		}
+		s = cString(raw[:])
+		n.known[*raw] = s
+	}
+	n.last, n.lastStr = *raw, s
+	return s
+}
+
+func cString(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}

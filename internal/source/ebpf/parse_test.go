@@ -1,0 +1,126 @@
+//go:build linux
+
+package ebpf
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/dnshark-io/dnshark/internal/bpf"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// sample is what the programs write for a packet of n octets.
+func sample(n, class int, who uint8) []byte {
+	words := make([]uint64, (headerSize+class+7)/8)
+	s := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), headerSize+class)
+	r := (*bpf.Record)(unsafe.Pointer(&s[0]))
+	r.Time, r.Cookie, r.WireLen, r.CapLen = 1000, 7, uint32(n), uint32(n)
+	copy(r.Iface[:], "eth0")
+	r.Dir, r.Who = uint8(source.DirEgress), who
+	r.ID.TGID = 42
+	for i := range n {
+		s[headerSize+i] = byte(i)
+	}
+	return s
+}
+
+func TestAdd(t *testing.T) {
+	b := newBatch()
+	b.offset = 5
+	for i, who := range []uint8{bpf.WhoNobody, bpf.WhoSender, bpf.WhoOwner} {
+		n := 71 + i
+		if !b.add(sample(n, 128, who)) {
+			t.Fatal("refused")
+		}
+	}
+	for i := range 3 {
+		f := &b.frames[i]
+		if f.Time != 1005 || f.Cookie != 7 || f.WireLen != 71+i || len(f.Data) != 71+i || cap(f.Data) != 71+i ||
+			f.Data[70] != 70 || f.Link != source.LinkRaw || f.Dir != source.DirEgress || f.Iface != "eth0" {
+			t.Errorf("frame %d: %+v", i, f)
+		}
+	}
+	if b.frames[0].Sender != nil || b.frames[0].Owner != nil ||
+		b.frames[1].Sender.TGID != 42 || b.frames[1].Owner != nil ||
+		b.frames[2].Sender != nil || b.frames[2].Owner.TGID != 42 {
+		t.Error("wrong identities")
+	}
+}
+
+func TestAddRefuses(t *testing.T) {
+	b := newBatch()
+	short := sample(100, 128, 0)
+	if b.add(short[:headerSize-1]) || b.add(short[:headerSize+99]) || b.add(nil) {
+		t.Error("a sample shorter than its packet")
+	}
+	(*bpf.Record)(unsafe.Pointer(&short[0])).CapLen = 1<<32 - 1
+	if b.add(short) {
+		t.Error("a packet longer than any")
+	}
+	if b.n != 0 || b.used != 0 {
+		t.Error("what was refused left something behind")
+	}
+}
+
+// The longest packets end a batch before they overrun its arena.
+func TestArena(t *testing.T) {
+	b := newBatch()
+	long := sample(bpf.MaxBytes, 65536, bpf.WhoSender)
+	n := 0
+	for !b.full() {
+		if !b.add(long) {
+			t.Fatal("refused")
+		}
+		n++
+	}
+	if n < 7 || b.used > arenaBytes {
+		t.Errorf("%d long packets in %d of %d octets", n, b.used, arenaBytes)
+	}
+}
+
+func TestNames(t *testing.T) {
+	var n names
+	for i := range 3 * maxNames {
+		raw := [16]byte{'v', byte('a' + i%26), byte('a' + i/26%26), byte('a' + i/676)}
+		if s := n.of(&raw); s != string(raw[:4]) || len(n.known) > maxNames {
+			t.Fatalf("%q, %d known", s, len(n.known))
+		}
+	}
+	if s := n.of(new([16]byte)); s != "" {
+		t.Errorf("%q for no name", s)
+	}
+	if s := n.of(&[16]byte{0: 'x', 15: 'y'}); s != "x" {
+		t.Errorf("%q", s)
+	}
+}
+
+func fill(b *batch, samples [][]byte) {
+	b.reset()
+	for !b.full() {
+		b.add(samples[b.n&1])
+	}
+}
+
+// Two interfaces take turns, so that the names are looked up.
+func twoSamples() [][]byte {
+	s := [][]byte{sample(80, 128, bpf.WhoSender), sample(240, 256, bpf.WhoOwner)}
+	copy((*bpf.Record)(unsafe.Pointer(&s[1][0])).Iface[:], "veth12345")
+	return s
+}
+
+func TestNoAllocation(t *testing.T) {
+	b, s := newBatch(), twoSamples()
+	fill(b, s)
+	if n := testing.AllocsPerRun(100, func() { fill(b, s) }); n != 0 {
+		t.Errorf("%v allocations for %d frames", n, batchFrames)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	batch, s := newBatch(), twoSamples()
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += batchFrames {
+		fill(batch, s)
+	}
+}

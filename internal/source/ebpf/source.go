@@ -1,0 +1,121 @@
+//go:build linux
+
+// Package ebpf sees the DNS packets of every socket of the host, in all
+// network namespaces, each with the task that sent it. The programs are in
+// internal/bpf; this room attaches them and reads their ring buffer.
+package ebpf
+
+import (
+	"fmt"
+	"math/bits"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/dnshark-io/dnshark/internal/bpf"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// Options say what to capture. The zero value means DNS on port 53.
+type Options struct {
+	Ports      []uint16 // a packet with one of these ports is DNS; default 53
+	AllPackets bool     // hand over the first 128 octets of all other IP packets too
+	RingBytes  int      // buffer between kernel and reader; default 16 MiB, rounded up to a power of two
+	// CgroupPath is the directory of the cgroup v2 whose tasks are observed.
+	// Default: the root, wherever it is mounted.
+	CgroupPath string
+
+	helpers bool // tests: use the programs as an old kernel would
+}
+
+const (
+	defaultRing = 16 << 20
+	minRing     = 256 << 10 // room for a few of the longest packets
+	maxRing     = 1 << 30   // ringbuf_map_alloc and record positions are 32 bits wide
+)
+
+// Source is one attachment of the programs. It has a single lane, because one
+// ring keeps a query before its answer whichever CPUs they pass.
+type Source struct {
+	lane *Lane
+}
+
+var _ source.Source = (*Source)(nil)
+
+// New loads and attaches the programs; from here on packets are captured. Its
+// errors are ErrNotPermitted or ErrNotSupported when another source may do
+// better.
+func New(o Options) (*Source, error) {
+	if len(o.Ports) == 0 {
+		o.Ports = []uint16{53}
+	}
+	size, err := ringSize(o.RingBytes)
+	if err != nil {
+		return nil, err
+	}
+	objs, err := bpf.Load(bpf.Config{
+		Ports: o.Ports, AllPackets: o.AllPackets, RingBytes: size, Helpers: o.helpers,
+	})
+	if err != nil {
+		return nil, explain("loading programs", err)
+	}
+	lane, err := newLane(objs)
+	if err != nil {
+		objs.Close()
+		return nil, explain("mapping the ring buffer", err)
+	}
+	if err := attach(lane, objs, o.CgroupPath); err != nil {
+		lane.Close()
+		return nil, err
+	}
+	return &Source{lane}, nil
+}
+
+func attach(l *Lane, objs *bpf.DnsharkObjects, path string) error {
+	cgroup, err := openCgroup(path)
+	if err != nil {
+		return err
+	}
+	defer cgroup.Close()
+	for _, hook := range []struct {
+		prog *ebpf.Program
+		at   ebpf.AttachType
+	}{
+		{objs.DnsharkIngress, ebpf.AttachCGroupInetIngress},
+		{objs.DnsharkEgress, ebpf.AttachCGroupInetEgress},
+	} {
+		// A link dies with the process, however that dies, and leaves the
+		// programs of others in place.
+		ln, err := link.AttachRawLink(link.RawLinkOptions{
+			Target: int(cgroup.Fd()), Program: hook.prog, Attach: hook.at,
+		})
+		if err != nil {
+			return explain("attaching to cgroup "+cgroup.Name(), err)
+		}
+		l.links = append(l.links, ln)
+	}
+	return nil
+}
+
+// Open returns the one lane. It can be run once at a time.
+func (s *Source) Open(n int) ([]source.Lane, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("ebpf: %d lanes asked for, need at least 1", n)
+	}
+	return []source.Lane{s.lane}, nil
+}
+
+// Close detaches the programs and frees everything; it closes the lane too.
+func (s *Source) Close() error { return s.lane.Close() }
+
+func ringSize(n int) (uint32, error) {
+	if n == 0 {
+		n = defaultRing
+	}
+	if n < 0 || n > maxRing {
+		return 0, fmt.Errorf("ebpf: a ring buffer of %d octets: must be at most %d", n, maxRing)
+	}
+	n = max(n, minRing, os.Getpagesize())
+	return 1 << bits.Len(uint(n-1)), nil
+}
