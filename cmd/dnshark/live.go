@@ -66,16 +66,32 @@ type liveSource struct {
 func (s *liveSource) Open(n int) ([]source.Lane, error) {
 	packet := afpacket.New(afpacket.Options{Iface: s.o.iface, Ports: s.ports, AllPackets: s.allPackets})
 	if s.o.iface != "" {
-		return packet.Open(n)
+		lanes, err := packet.Open(n)
+		if err == nil {
+			s.say("watching interface %s", s.o.iface)
+		}
+		return lanes, err
 	}
 	lanes, err := ebpf.New(ebpf.Options{Ports: s.ports, AllPackets: s.allPackets}).Open(n)
-	if err == nil || !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
-		return lanes, err
+	if err == nil {
+		s.say("watching every socket of this host")
+		return lanes, nil
+	}
+	if !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
+		return nil, err
 	}
 	lanes, packetErr := packet.Open(n)
 	if packetErr != nil {
 		return nil, fmt.Errorf("%w; and without eBPF: %w", err, packetErr)
 	}
-	fmt.Fprintf(s.o.std.err, "dnshark: reading network interfaces, without the processes that ask: %s\n", oneLine(err))
+	s.say("watching all interfaces of this network namespace, without the processes that ask: %s", oneLine(err))
 	return lanes, nil
+}
+
+// say tells on standard error what goes on, so that standard output is the
+// events' alone.
+func (s *liveSource) say(format string, args ...any) {
+	if !s.o.quiet {
+		fmt.Fprintf(s.o.std.err, "dnshark: "+format+"; Ctrl-C ends\n", args...)
+	}
 }

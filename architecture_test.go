@@ -1,0 +1,76 @@
+// Package dnshark_test holds what is true of the project as a whole.
+package dnshark_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/dnshark-io/dnshark/"
+
+// mayImport lists for every room the rooms that it may import. Arrows point one
+// way; members of a room do not import their siblings; only cmd names members.
+var mayImport = map[string][]string{
+	"dnswire":                  {},
+	"event":                    {"dnswire"},
+	"internal/bpf":             {"event"},
+	"internal/source":          {"event"},
+	"internal/source/pcap":     {"event", "internal/source"},
+	"internal/source/afpacket": {"event", "internal/source"},
+	"internal/source/ebpf":     {"event", "internal/source", "internal/bpf"},
+	"internal/decode":          {"dnswire", "event", "internal/source"},
+	"internal/pair":            {"dnswire", "event"},
+	"internal/proc":            {"event"},
+	"internal/kind":            {"dnswire", "event"},
+	"internal/policy":          {"event", "internal/kind"},
+	"internal/output":          {"dnswire", "event", "internal/kind"},
+	"internal/line":            {"event", "internal/source", "internal/decode"},
+	"internal/testkit":         {},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		room := filepath.ToSlash(filepath.Dir(path))
+		if strings.HasPrefix(room, "cmd/") {
+			return nil
+		}
+		seen[room] = true
+		allowed, known := mayImport[room]
+		if !known {
+			t.Errorf("%s: the room %s has no arrows yet; add it here and to ARCHITECTURE.md", path, room)
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if target, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, target) {
+				t.Errorf("%s imports %s, which %s may not", path, target, room)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range mayImport {
+		if !seen[room] {
+			t.Errorf("the room %s has arrows but no code", room)
+		}
+	}
+}
