@@ -26,6 +26,7 @@ type options struct {
 	timeout  time.Duration
 	stats    time.Duration
 	quiet    bool
+	host     string
 	iface    string
 	duration time.Duration
 	observer string
@@ -43,6 +44,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
 	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
+	f.StringVar(&o.host, "host", hostname(), "`NAME` of this host in events")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no summary at the end")
 }
 

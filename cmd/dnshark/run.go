@@ -67,7 +67,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	stages = append(stages, marker, report)
 
 	writer := output.NewWriter(encoder, out, live)
-	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: hostname()}
+	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host}
 	if o.count > 0 {
 		worker.Writer = &output.Limit{N: o.count, Next: writer}
 	}
