@@ -72,10 +72,10 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return lanes, err
 	}
-	lanes, err := ebpf.New(ebpf.Options{Ports: s.ports, AllPackets: s.allPackets}).Open(n)
+	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AllPackets: s.allPackets})
 	if err == nil {
 		s.say("watching every socket of this host")
-		return lanes, nil
+		return sockets.Open(n)
 	}
 	if !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, err
