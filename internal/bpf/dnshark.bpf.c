@@ -370,7 +370,9 @@ static __always_inline struct record *copy(struct __sk_buff *skb, __u32 n, struc
 		return copy_class(skb, n, 4096, c);
 	if (n <= 16384)
 		return copy_class(skb, n, 16384, c);
-	return copy_class(skb, n, 65536, c);
+	if (n <= 65536)
+		return copy_class(skb, n, 65536, c);
+	return copy_class(skb, n, MAX_BYTES, c);
 }
 
 /*

@@ -4,8 +4,8 @@ import "github.com/dnshark-io/dnshark/event"
 
 // What the programs and their reader agree upon; see record.h.
 const (
-	MaxBytes    = 65535 // of a packet
-	HeaderBytes = 128   // of a packet that is not DNS, when those are wanted too
+	MaxBytes    = 128 << 10 // of a packet: one IP datagram, or TCP segments that the device is to split
+	HeaderBytes = 128       // of a packet that is not DNS, when those are wanted too
 
 	WhoNobody = 0 // Record.ID is not filled
 	WhoSender = 1 // Record.ID sent this very packet

@@ -152,7 +152,8 @@ func (l *Lane) rest(state uint32, millis int) error {
 	defer atomic.StoreUint32(shared, bpf.ReaderBusy)
 	// A program that put a packet into the ring before it could see the new
 	// state does not wake us, so look once more. The programs reserve first
-	// and read the state afterwards.
+	// and read the state afterwards; where their processor lets the load pass
+	// the store (arm64), the end of the sleep is the net.
 	if state == bpf.ReaderSleeps && l.ring.pos != l.ring.end() {
 		return nil
 	}

@@ -66,7 +66,7 @@ func TestAddRefuses(t *testing.T) {
 // The longest packets end a batch before they overrun its arena.
 func TestArena(t *testing.T) {
 	b := newBatch()
-	long := sample(bpf.MaxBytes, 65536, bpf.WhoSender)
+	long := sample(bpf.MaxBytes, bpf.MaxBytes, bpf.WhoSender)
 	n := 0
 	for !b.full() {
 		if !b.add(long) {

@@ -31,7 +31,7 @@ type Options struct {
 
 const (
 	defaultRing = 16 << 20
-	minRing     = 256 << 10 // room for a few of the longest packets
+	minRing     = 512 << 10 // room for a few of the longest packets
 	maxRing     = 1 << 30   // ringbuf_map_alloc and record positions are 32 bits wide
 )
 
