@@ -3,6 +3,7 @@
 package ebpf
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,4 +41,15 @@ func TestMountCgroup2(t *testing.T) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != rootInode {
 		t.Errorf("inode %d, %v", st.Ino, err)
 	}
+	// It serves as well as a mount that has a name.
+	inNewNetNS(t, func() {
+		c := start(t, Options{CgroupPath: fmt.Sprintf("/proc/self/fd/%d", f.Fd())})
+		server, client := udpPair(t, "udp4", "127.0.0.1")
+		defer server.Close()
+		defer client.Close()
+		client.Write([]byte("x"))
+		if frames := c.stop(); len(frames) != 2 {
+			t.Errorf("%d frames, want 2", len(frames))
+		}
+	})
 }
