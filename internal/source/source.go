@@ -15,9 +15,10 @@ type LinkType uint16
 
 // The link types that the decoder knows.
 const (
-	LinkNull     LinkType = 0   // BSD loopback, host byte order
-	LinkEthernet LinkType = 1   // Ethernet II and 802.3
-	LinkPPP      LinkType = 9   // PPP, with or without HDLC framing
+	LinkNull     LinkType = 0 // BSD loopback, host byte order
+	LinkEthernet LinkType = 1 // Ethernet II and 802.3
+	LinkPPP      LinkType = 9 // PPP, with or without HDLC framing
+	LinkFDDI     LinkType = 10
 	LinkRaw      LinkType = 101 // IPv4 or IPv6, by version nibble
 	LinkLoop     LinkType = 108 // OpenBSD loopback, network byte order
 	LinkSLL      LinkType = 113 // Linux cooked capture v1

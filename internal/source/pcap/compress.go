@@ -1,0 +1,80 @@
+package pcap
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+	"github.com/ulikunitz/xz"
+)
+
+// Magic numbers of compressed files: RFC 1952, RFC 8878, the LZ4 frame format
+// and the .xz format.
+var (
+	magicGzip = []byte{0x1f, 0x8b}
+	magicZstd = []byte{0x28, 0xb5, 0x2f, 0xfd}
+	magicLZ4  = []byte{0x04, 0x22, 0x4d, 0x18}
+	magicXZ   = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
+)
+
+// maxWindow bounds the memory that a zstd or xz file may ask for.
+const maxWindow = 32 << 20
+
+// decompress tells compressed files by their first octets, never by their name.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	magic, err := b.Peek(6)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var plain io.ReadCloser
+	switch {
+	case bytes.HasPrefix(magic, magicGzip):
+		plain, err = gzip.NewReader(b)
+	case bytes.HasPrefix(magic, magicZstd):
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2)); err == nil {
+			plain = z.IOReadCloser()
+		}
+	case bytes.HasPrefix(magic, magicLZ4):
+		plain = io.NopCloser(lz4.NewReader(b))
+	case bytes.HasPrefix(magic, magicXZ):
+		var x *xz.Reader
+		if x, err = (xz.ReaderConfig{DictCap: maxWindow}).NewReader(b); err == nil {
+			plain = io.NopCloser(x)
+		}
+	default:
+		return io.NopCloser(b), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotCapture, err)
+	}
+	return damage{plain}, nil
+}
+
+// damage tells of compressed data that cannot be read on.
+type damage struct{ io.ReadCloser }
+
+func (d damage) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if err != nil && !isEnd(err) {
+		err = fmt.Errorf("%w: %w", ErrCut, err)
+	}
+	return n, err
+}
+
+// isEnd reports whether a stream ended, in order or not.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// cutAtEnd turns the end of a file, where a record should go on, into ErrCut.
+func cutAtEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return ErrCut
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+// Package pcap reads capture files: pcap and pcapng in either byte order, plain
+// or compressed. A file is read through one block of memory that is used again
+// and again, never mapped: a file that is cut while it is read must not end the
+// process with SIGBUS.
+//
+// Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
+package pcap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// What may be wrong with a file. Every error names the file and what to do.
+var (
+	ErrNotCapture  = errors.New("not a capture file")
+	ErrCut         = errors.New("capture file breaks off")
+	ErrUnsupported = errors.New("unsupported capture file")
+)
+
+// MaxFrame is the length of the longest frame that is read, in octets. It is
+// what tcpdump calls the maximum snapshot length.
+const MaxFrame = 256 << 10
+
+// Options for reading.
+type Options struct {
+	Stdin *os.File // what "-" means, default os.Stdin
+}
+
+// Source is a list of files.
+type Source struct {
+	paths []string
+	stdin *os.File
+}
+
+// New returns a source for the files, read in the order given.
+func New(paths []string, o Options) *Source {
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
+	return &Source{paths, o.Stdin}
+}
+
+// Open returns one lane, which reads all files: their packets stay in order.
+func (s *Source) Open(int) ([]source.Lane, error) {
+	return []source.Lane{&Lane{source: s}}, nil
+}
+
+// Lane reads the files of a Source.
+type Lane struct {
+	source    *Source
+	frames    atomic.Uint64
+	truncated atomic.Uint64
+	batch     []source.Frame
+}
+
+// Run implements source.Lane. A bad file does not keep the next one from being
+// read; the errors of all files are joined.
+func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
+	var errs []error
+	for _, path := range l.source.paths {
+		err := l.readFile(ctx, path, take)
+		if end := (*takeError)(nil); errors.As(err, &end) {
+			return end.err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// takeError is an error of take's, which ends the run as it is.
+type takeError struct{ err error }
+
+func (e *takeError) Error() string { return e.err.Error() }
+
+// Stats implements source.Lane.
+func (l *Lane) Stats() source.Stats {
+	n := l.frames.Load()
+	return source.Stats{Seen: n, Submitted: n, Truncated: l.truncated.Load()}
+}
+
+// Close implements source.Lane. Files are closed as soon as they are read.
+func (l *Lane) Close() error { return nil }
+
+func (l *Lane) readFile(ctx context.Context, path string, take func([]source.Frame) error) error {
+	name, f := "standard input", l.source.stdin
+	if path != "-" {
+		name = path
+		var err error
+		if f, err = open(path); err != nil {
+			return err
+		}
+		defer f.Close()
+	}
+	r, err := decompress(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer r.Close()
+	if err := l.read(ctx, newReader(r), take); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// open opens a regular file. Opening must not hang, as a FIFO without a writer
+// would, so it is opened without blocking and looked at first.
+func open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	what := ""
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return f, nil
+	case mode.IsDir():
+		what = "is a directory; name the files in it"
+	case mode&os.ModeNamedPipe != 0:
+		what = "is a FIFO; give it as standard input: dnshark read - < FIFO"
+	case mode&os.ModeSocket != 0:
+		what = "is a socket, not a capture file"
+	default:
+		what = "is a device, not a capture file"
+	}
+	f.Close()
+	return nil, fmt.Errorf("%s: %s", path, what)
+}
+
+// read reads a capture from its magic number on.
+func (l *Lane) read(ctx context.Context, r *reader, take func([]source.Frame) error) error {
+	magic, err := r.peek(4)
+	if len(magic) < 4 {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if len(magic) == 0 {
+			return fmt.Errorf("is empty: %w", ErrNotCapture)
+		}
+		return fmt.Errorf("%w: only %d octets", ErrNotCapture, len(magic))
+	}
+	var next interface {
+		// next reads a frame. Its Data is good until the block is refilled.
+		next(r *reader, f *source.Frame) error
+	}
+	if [4]byte(magic) == pcapngMagic {
+		next = &pcapng{}
+	} else if next, err = newPcap(r); err != nil {
+		return err
+	}
+	for {
+		// A batch ends where the block ends: what comes behind moves it.
+		l.batch = l.batch[:0]
+		for {
+			l.batch = append(l.batch, source.Frame{})
+			f := &l.batch[len(l.batch)-1]
+			if err = next.next(r, f); err != nil {
+				l.batch = l.batch[:len(l.batch)-1]
+				break
+			}
+			if len(f.Data) < f.WireLen {
+				l.truncated.Add(1)
+			}
+			if len(l.batch) == maxBatch {
+				break
+			}
+		}
+		l.frames.Add(uint64(len(l.batch)))
+		if len(l.batch) > 0 {
+			if err := take(l.batch); err != nil {
+				return &takeError{err}
+			}
+		}
+		switch {
+		case err == nil, errors.Is(err, errRefill):
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if errors.Is(err, errRefill) {
+				r.refill()
+			}
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+const maxBatch = 1024
