@@ -1,0 +1,148 @@
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/kind"
+)
+
+// batch returns a batch of answers of several kinds, ready for output.
+func batch(t testing.TB) *event.Batch {
+	t.Helper()
+	b := &event.Batch{Host: "host.example"}
+	for i, text := range []string{
+		"a.example. 300 IN A 192.0.2.1", "a.example. 300 IN CNAME b.example.", "a.example. 60 IN AAAA 2001:db8::1",
+		"a.example. 5 IN MX 10 mx.example.", `a.example. 5 IN TXT "quote \" slash \\ \001"`,
+		"a.example. 5 IN SRV 1 2 443 srv.example.", "a.example. 5 IN SOA ns.example. h.example. 1 2 3 4 5",
+	} {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := new(dns.Msg)
+		m.SetQuestion("a.example.", rr.Header().Rrtype)
+		m.Id, m.Response, m.Compress = uint16(i), true, true
+		m.Answer = []dns.RR{rr, rr}
+		m.SetEdns0(1232, true)
+		raw, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := b.Next()
+		e.Time = 1_795_000_000_123_456_789
+		e.Meta = event.PktMeta{
+			SrcIP: netip.MustParseAddr("192.0.2.53"), DstIP: netip.MustParseAddr("2001:db8::7"), SrcPort: 53, DstPort: 40000,
+			Protocol: 17, PacketLen: 99, Iface: "eth0",
+		}
+		e.Observer = event.Client
+		e.Asker = &event.Identity{TGID: 10, TID: 11, Comm: [16]byte{'d', 'i', 'g'}}
+		e.Attribution = event.AttributionQueryEgress
+		e.Process = &event.Process{Exe: "/usr/bin/dig"}
+		e.Txn = event.Transaction{State: event.StateAnswered, Latency: 1_234_567}
+		e.Msg.Unpack(raw)
+	}
+	response, err := kind.Parse([]string{"net_packet_dns_response"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind.NewMarker(response).Process(b)
+	return b
+}
+
+func TestJSONLines(t *testing.T) {
+	out := NewJSON().Append(nil, batch(t))
+	lines := bytes.Split(bytes.TrimSuffix(out, []byte("\n")), []byte("\n"))
+	if len(lines) != 7 {
+		t.Fatalf("%d lines, want 7", len(lines))
+	}
+	for _, line := range lines {
+		var v map[string]any
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+}
+
+// Every key of the output is in the table of fields, and the other way round,
+// so that the documentation is true.
+func TestFieldsAreDocumented(t *testing.T) {
+	documented := map[string]bool{"event": true}
+	for i := range kind.Catalogue[0].Fields {
+		f := kind.Catalogue[0].Fields[i]
+		documented[f.Name] = true
+		for _, s := range f.Sub {
+			documented[f.Name+"."+trimList(s.Name)] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, line := range bytes.Split(bytes.TrimSpace(NewJSON().Append(nil, batch(t))), []byte("\n")) {
+		var v map[string]any
+		if err := json.Unmarshal(line, &v); err != nil {
+			t.Fatal(err)
+		}
+		paths(v, "", seen)
+	}
+	for p := range seen {
+		if !documented[p] {
+			t.Errorf("%s is in the output and not in the table of fields", p)
+		}
+	}
+	for p := range documented {
+		// These are lists whose elements this batch has none of; those of
+		// authority and additional are documented with answer.
+		if !seen[p] && p != "dns.edns.options.code" && p != "dns.edns.options.name" && p != "dns.edns.options.data" {
+			t.Errorf("%s is in the table of fields and not in the output", p)
+		}
+	}
+}
+
+func trimList(name string) string { return string(bytes.TrimSuffix([]byte(name), []byte("[]"))) }
+
+func paths(v any, path string, seen map[string]bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			p := key
+			if path != "" {
+				p = path + "." + key
+			}
+			seen[p] = true
+			paths(value, p, seen)
+		}
+	case []any:
+		for _, value := range v {
+			paths(value, path, seen)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	b := batch(t)
+	buf := make([]byte, 0, 1<<20)
+	for name, e := range map[string]Encoder{"json": NewJSON(), "table": NewTable(120, true)} {
+		e.Append(buf, b)
+		if n := testing.AllocsPerRun(100, func() { e.Append(buf, b) }); n != 0 {
+			t.Errorf("%s: %v allocations per batch, want none", name, n)
+		}
+	}
+}
+
+func BenchmarkJSON(b *testing.B) { benchmark(b, NewJSON()) }
+
+func BenchmarkTable(b *testing.B) { benchmark(b, NewTable(120, true)) }
+
+func benchmark(b *testing.B, e Encoder) {
+	events := batch(b)
+	buf := make([]byte, 0, 1<<20)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = e.Append(buf[:0], events)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events.Events)), "ns/event")
+}
