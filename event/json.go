@@ -174,6 +174,14 @@ func appendEDNS(dst []byte, m *dnswire.Message, o *dnswire.EDNS) []byte {
 	dst = appendBool(append(dst, `,"do":`...), o.DO)
 	dst = AppendUint(append(dst, `,"ext_rcode":`...), uint64(o.ExtRCode))
 	dst = append(dst, `,"options":[`...)
+	for option := range m.Options() {
+		dst = AppendUint(append(dst, `{"code":`...), uint64(option.Code))
+		dst = option.Code.Append(append(dst, `,"name":"`...))
+		dst = append(dst, `","data":"`...)
+		at := len(dst)
+		dst = escapeTail(m.AppendOption(dst, option), at)
+		dst = append(dst, `"},`...)
+	}
 	return append(closeList(dst), '}')
 }
 
