@@ -8,13 +8,16 @@
 // fault is a value ([Anomaly]), never an error that hides what could be read.
 package dnswire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"iter"
+)
 
 // HeaderLen is the length of the fixed header (RFC 1035 section 4.1.1).
 const HeaderLen = 12
 
-// MaxRecords is how many records a Message keeps. The rest is walked, checked
-// and counted, so that one packet cannot make a large event.
+// MaxRecords is how many records a Message keeps by default. The rest is
+// walked, checked and counted.
 const MaxRecords = 256
 
 // MaxQuestions is how many questions a Message keeps.
@@ -31,6 +34,18 @@ const (
 	SectionAdditional
 	numSections
 )
+
+// Name returns what the section is called in messages of opcode o (RFC 1035
+// section 4.1, RFC 2136 section 2).
+func (s Section) Name(o Opcode) string {
+	if s >= numSections {
+		return "unknown"
+	}
+	if o == OpcodeUpdate {
+		return [...]string{"zone", "prerequisite", "update", "additional"}[s]
+	}
+	return [...]string{"question", "answer", "authority", "additional"}[s]
+}
 
 // Name locates a domain name inside its message. Two names with the same Off
 // are the same name.
@@ -52,56 +67,99 @@ type Record struct {
 	Name    Name
 	Type    Type
 	Class   Class
-	TTL     uint32 // as on the wire; a set top bit means 0 (RFC 2181 section 8)
+	TTL     uint32 // as on the wire; see EffectiveTTL
 	Off     uint16
 	Len     uint16
 	Section Section
 	Fault   Anomaly // what is wrong with the RDATA, or None
 }
 
+// EffectiveTTL returns the TTL as a cache understands it: one with the top bit
+// set means 0 (RFC 2181 section 8).
+func (r *Record) EffectiveTTL() uint32 {
+	if r.TTL >= 1<<31 {
+		return 0
+	}
+	return r.TTL
+}
+
+// Limits bounds what is kept of a message and how long its text can be, so that
+// one packet cannot make a large event. A zero means the default.
+type Limits struct {
+	Records int // records kept; default MaxRecords
+	Text    int // octets of a text datum (TXT, URI, EDE) that are written; default 1024
+	Data    int // octets of a binary datum or of a list that are written; default 4096
+	Types   int // types of a bitmap, ports of WKS, servers of HIP; default 64
+	Options int // EDNS options; default 64
+}
+
+func (l *Limits) records() int { return orDefault(l.Records, MaxRecords) }
+func (l *Limits) text() int    { return orDefault(l.Text, 1024) }
+func (l *Limits) data() int    { return orDefault(l.Data, 4096) }
+func (l *Limits) types() int   { return orDefault(l.Types, 64) }
+func (l *Limits) options() int { return orDefault(l.Options, 64) }
+
+func orDefault(v, otherwise int) int {
+	if v > 0 {
+		return v
+	}
+	return otherwise
+}
+
 // Message is one DNS message, read in place. The zero value is ready for use;
 // reuse it to avoid allocation. It borrows the octets given to Unpack.
 type Message struct {
+	Limits    Limits // kept by Unpack
 	Raw       []byte
 	ID        uint16
 	Flags     Flags
 	Count     [numSections]uint16 // entries that the header claims
 	Seen      [numSections]uint16 // entries that were found whole
 	Questions []Question          // at most MaxQuestions
-	Records   []Record            // at most MaxRecords, in wire order
+	Records   []Record            // at most Limits.Records, in wire order
 	Broken    Anomaly             // why the message is incomplete, or None
 	Anomalies Set                 // everything odd about it, Broken included
 	Trailing  int                 // octets after the last record
 
-	opt  int // index in Records of the first OPT, or -1
-	ends [numSections]uint16
-	hops int
-	memo [memoSize]memoEntry
+	opt     int // index in Records of the first OPT, or -1
+	options int // of the first OPT
+	opts    int // OPT records
+	chain   int // CNAME and DNAME records among the answers
+	signed  bool
+	ends    [numSections]int
+	work    int // labels and pointers walked behind pointers
+	chases  int
+	tails   []tail // see hops.go; empty unless the message is an attack
 }
 
-// memoEntry remembers a name that was walked, so that thousands of records
-// which point at one long chain of pointers cost one walk (CVE-2024-55628).
-type memoEntry struct {
-	off  uint16
-	name Name
-}
-
-const memoSize = 16
+// MaxLen is the length of the longest message (RFC 1035 section 4.2.2).
+const MaxLen = 65535
 
 // Unpack reads raw, which the message borrows until the next Unpack. It returns
-// Broken: None for a message whose structure is whole, otherwise the fault at
-// which reading had to stop. What stands before the fault is kept either way.
+// Broken: None for a message whose structure is whole, otherwise its first
+// fault. What stands before the fault is kept either way.
 func (m *Message) Unpack(raw []byte) Anomaly {
+	extra := 0
+	if len(raw) > MaxLen {
+		raw, extra = raw[:MaxLen], len(raw)-MaxLen
+	}
 	m.Raw = raw
 	m.ID, m.Flags = 0, 0
 	m.Count, m.Seen = [numSections]uint16{}, [numSections]uint16{}
 	m.Questions, m.Records = m.Questions[:0], m.Records[:0]
 	m.Broken, m.Anomalies, m.Trailing = None, Set{}, 0
-	m.opt, m.ends, m.hops = -1, [numSections]uint16{}, 0
-	m.memo = [memoSize]memoEntry{}
+	m.opt, m.options, m.opts, m.chain, m.signed = -1, 0, 0, 0, false
+	m.ends, m.work, m.chases, m.tails = [numSections]int{}, 0, 0, m.tails[:0]
 
 	if len(raw) < HeaderLen {
-		return m.broken(ShortHeader)
+		if len(raw) >= 2 {
+			m.ID = binary.BigEndian.Uint16(raw)
+		}
+		if len(raw) >= 4 {
+			m.Flags = Flags(binary.BigEndian.Uint16(raw[2:]))
+		}
+		m.broken(ShortHeader)
+		return m.Broken
 	}
 	m.ID = binary.BigEndian.Uint16(raw)
 	m.Flags = Flags(binary.BigEndian.Uint16(raw[2:]))
@@ -109,54 +167,48 @@ func (m *Message) Unpack(raw []byte) Anomaly {
 		m.Count[i] = binary.BigEndian.Uint16(raw[4+2*i:])
 	}
 	off := HeaderLen
-	for range m.Count[SectionQuestion] {
-		next, fault := m.question(off)
-		if fault != None {
-			return m.broken(fault)
-		}
-		off = next
+	for i := m.Count[SectionQuestion]; i > 0 && off > 0; i-- {
+		off = m.question(off)
 	}
 	for s := SectionAnswer; s < numSections; s++ {
-		for range m.Count[s] {
-			next, fault := m.record(off, s)
-			if fault != None {
-				m.closeSections(s)
-				return m.broken(fault)
-			}
-			off = next
+		for i := m.Count[s]; i > 0 && off > 0; i-- {
+			off = m.record(off, s)
 		}
-		m.ends[s] = uint16(len(m.Records))
+		m.ends[s] = len(m.Records)
 	}
-	if off < len(raw) {
-		m.Trailing = len(raw) - off
+	if off > 0 && off < len(raw)+extra {
+		m.Trailing = len(raw) - off + extra
 		m.Anomalies.Add(TrailingBytes)
 	}
-	return None
+	m.judge()
+	return m.Broken
 }
 
-func (m *Message) broken(a Anomaly) Anomaly {
-	m.Broken = a
-	m.Anomalies.Add(a)
-	return a
-}
-
-// closeSections marks where the sections from s on end, when reading stops.
-func (m *Message) closeSections(s Section) {
-	for ; s < numSections; s++ {
-		m.ends[s] = uint16(len(m.Records))
+// broken notes a fault of structure; the first one is why the message is
+// incomplete.
+func (m *Message) broken(a Anomaly) {
+	if m.Broken == None {
+		m.Broken = a
 	}
+	m.Anomalies.Add(a)
 }
 
-func (m *Message) question(off int) (next int, fault Anomaly) {
+// question reads the question at off. It returns the offset behind it, or 0
+// when reading cannot go on.
+func (m *Message) question(off int) (next int) {
 	if off >= len(m.Raw) {
-		return 0, CountRange
+		m.broken(CountRange)
+		return 0
 	}
 	name, off, fault := m.walk(off, len(m.Raw))
 	if fault != None {
-		return 0, fault
+		if m.broken(fault); name.Len == 0 {
+			return 0
+		}
 	}
 	if off+4 > len(m.Raw) {
-		return 0, CountRange
+		m.broken(CountRange)
+		return 0
 	}
 	if len(m.Questions) < MaxQuestions {
 		m.Questions = append(m.Questions, Question{
@@ -164,21 +216,29 @@ func (m *Message) question(off int) (next int, fault Anomaly) {
 			Type:  Type(binary.BigEndian.Uint16(m.Raw[off:])),
 			Class: Class(binary.BigEndian.Uint16(m.Raw[off+2:])),
 		})
+	} else {
+		m.Anomalies.Add(QuestionsCapped)
 	}
 	m.Seen[SectionQuestion]++
-	return off + 4, None
+	return off + 4
 }
 
-func (m *Message) record(off int, s Section) (next int, fault Anomaly) {
+// record reads the record at off. It returns the offset behind it, or 0 when
+// reading cannot go on.
+func (m *Message) record(off int, s Section) (next int) {
 	if off >= len(m.Raw) {
-		return 0, CountRange
+		m.broken(CountRange)
+		return 0
 	}
 	name, off, fault := m.walk(off, len(m.Raw))
 	if fault != None {
-		return 0, fault
+		if m.broken(fault); name.Len == 0 {
+			return 0
+		}
 	}
 	if off+10 > len(m.Raw) {
-		return 0, CountRange
+		m.broken(CountRange)
+		return 0
 	}
 	fixed := m.Raw[off : off+10]
 	r := Record{
@@ -192,22 +252,133 @@ func (m *Message) record(off int, s Section) (next int, fault Anomaly) {
 	}
 	next = off + 10 + int(r.Len)
 	if next > len(m.Raw) {
-		return 0, RDataRange
+		m.broken(RDataRange)
+		return 0
 	}
 	r.Fault = m.checkRData(&r)
 	if r.Fault != None {
 		m.Anomalies.Add(r.Fault)
 	}
-	m.Seen[s]++
-	if r.Type == TypeOPT && m.opt < 0 && len(m.Records) < MaxRecords {
-		m.opt = len(m.Records)
+	if m.signed {
+		m.Anomalies.Add(TSIGOrder)
 	}
-	if len(m.Records) < MaxRecords {
+	kept := len(m.Records) < m.Limits.records()
+	switch r.Type {
+	case TypeOPT:
+		m.noteOPT(&r, kept)
+	case TypeTSIG:
+		if m.signed = true; s != SectionAdditional {
+			m.Anomalies.Add(TSIGOrder)
+		}
+	case TypeCNAME, TypeDNAME:
+		if s == SectionAnswer {
+			m.chain++
+		}
+	}
+	m.Seen[s]++
+	if kept {
 		m.Records = append(m.Records, r)
 	} else {
 		m.Anomalies.Add(RecordsCapped)
 	}
-	return next, None
+	return next
+}
+
+// noteOPT judges an OPT record's place (RFC 6891 section 6.1.1).
+func (m *Message) noteOPT(r *Record, kept bool) {
+	if m.opts++; m.opts > 1 {
+		m.Anomalies.Add(DupOPT)
+	}
+	if r.Section != SectionAdditional {
+		m.Anomalies.Add(OPTSection)
+	}
+	if r.Name.Len != 1 {
+		m.Anomalies.Add(OPTOwner)
+	}
+	if r.TTL>>16&0xff != 0 {
+		m.Anomalies.Add(OPTVersion)
+	}
+	if kept && m.opt < 0 {
+		m.opt = len(m.Records)
+	}
+}
+
+// judge notes what is odd about the message as a whole.
+func (m *Message) judge() {
+	if m.Count[SectionQuestion] > 1 {
+		m.Anomalies.Add(MultiQuestion)
+	}
+	if m.Flags&FlagZ != 0 {
+		m.Anomalies.Add(ZBit)
+	}
+	if o := m.Flags.Opcode(); o != OpcodeQuery && (int(o) >= len(opcodeNames) || opcodeNames[o] == "") {
+		m.Anomalies.Add(OpcodeUnknown)
+	}
+	if rc := m.RCode(); rc > RCodeDSOTypeNI && (int(rc) >= len(rcodeNames) || rcodeNames[rc] == "") {
+		m.Anomalies.Add(RCodeUnknown)
+	}
+	if m.chain > 0 && m.chainLoops() {
+		m.Anomalies.Add(ChainLoop)
+	}
+}
+
+// maxChain is how many CNAME and DNAME records of one answer are followed.
+const maxChain = 16
+
+// chainLoops reports whether the CNAME and DNAME records of the answer lead back
+// to one of themselves (CVE-2026-11331: a CNAME to itself).
+func (m *Message) chainLoops() bool {
+	var owner, target [maxChain]Name
+	n := 0
+	for i := range m.Answer() {
+		r := &m.Records[i]
+		if r.Type != TypeCNAME && r.Type != TypeDNAME || r.Fault != None || r.Len == 0 {
+			continue
+		}
+		name, _, fault := m.walk(int(r.Off), int(r.Off)+int(r.Len))
+		if fault != None {
+			continue
+		}
+		owner[n], target[n] = r.Name, name
+		if n++; n == maxChain {
+			break
+		}
+	}
+	// Each record leads to the first one whose owner is its target. Following
+	// n of them ends, unless there is a ring.
+	var next [maxChain]int
+	for i := range n {
+		next[i] = -1
+		for j := range n {
+			if EqualNames(m, target[i], m, owner[j]) {
+				next[i] = j
+				break
+			}
+		}
+	}
+	for i := range n {
+		at := i
+		for range n {
+			if at = next[at]; at < 0 {
+				break
+			}
+		}
+		if at >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// All yields the records kept, in wire order.
+func (m *Message) All() iter.Seq[*Record] {
+	return func(yield func(*Record) bool) {
+		for i := range m.Records {
+			if !yield(&m.Records[i]) {
+				return
+			}
+		}
+	}
 }
 
 // Answer returns the records of the answer section.
@@ -234,28 +405,4 @@ func (m *Message) RCode() RCode {
 		rc |= RCode(m.Records[m.opt].TTL>>24) << 4
 	}
 	return rc
-}
-
-// EDNS is what the fixed part of an OPT record says (RFC 6891 section 6.1.2).
-type EDNS struct {
-	UDPSize  uint16
-	ExtRCode uint8 // the upper eight bits of the response code
-	Version  uint8
-	DO       bool // DNSSEC answer OK
-	Record   *Record
-}
-
-// EDNS returns the message's first OPT record; ok is false without one.
-func (m *Message) EDNS() (e EDNS, ok bool) {
-	if m.opt < 0 {
-		return EDNS{}, false
-	}
-	r := &m.Records[m.opt]
-	return EDNS{
-		UDPSize:  uint16(r.Class),
-		ExtRCode: uint8(r.TTL >> 24),
-		Version:  uint8(r.TTL >> 16),
-		DO:       r.TTL&0x8000 != 0,
-		Record:   r,
-	}, true
 }

@@ -1,129 +1,149 @@
 package dnswire
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // MaxNameLen is the length of the longest name in wire form (RFC 1035
 // section 2.3.4).
 const MaxNameLen = 255
 
-// MaxHops is how many compression pointers one name may follow. A name has at
-// most 127 labels, so more pointers than that serve nobody.
+// MaxHops is how many compression pointers of one name pass without notice. A
+// name has at most 127 labels, so more pointers than that serve nobody.
 const MaxHops = 126
 
 // walk checks the name at off and follows its pointers. The part of the name
 // before the first pointer must end at or before limit. It returns the offset
-// behind the name.
-//
-// A pointer must go back behind the start of the run of labels that it ends
-// (RFC 1035 section 4.1.4: "a prior occurrence"), so there are no loops.
+// behind that part, or 0 when it has no end. A name of length 0 could not be
+// read.
 func (m *Message) walk(off, limit int) (n Name, next int, fault Anomaly) {
 	raw := m.Raw
 	start := off // of the current run of labels
-	first := -1  // offset of the first label
+	first := 0   // offset of the first label
 	total := 1   // octets without compression, the root included
 	hops := 0
 	for {
-		if off >= len(raw) {
-			return n, 0, NameRange
+		if off >= limit {
+			return Name{}, next, NameRange
 		}
 		c := int(raw[off])
-		switch {
-		case c == 0:
-			if first < 0 {
-				first = off
+		if c >= 0xc0 {
+			if off+2 > limit {
+				return Name{}, next, PtrRange
 			}
+			if next == 0 {
+				next, limit = off+2, len(raw)
+			}
+			to, fault := m.pointer(off, start)
+			if fault != None {
+				if fault == PtrForward {
+					n, fault = m.chase(Name{Off: uint16(first), Len: uint8(total)}, off)
+				}
+				return n, next, fault
+			}
+			if m.overworked() {
+				t := m.tailAt(to)
+				if total += int(t.len) - 1; t.fault == None && total > MaxNameLen {
+					t.fault = NameLong
+				}
+				if t.fault != None {
+					return Name{}, next, t.fault
+				}
+				if first == 0 {
+					first = int(t.first)
+				}
+				return Name{Off: uint16(first), Len: uint8(total)}, next, None
+			}
+			if hops++; hops == MaxHops+1 {
+				m.Anomalies.Add(PtrLimit)
+			}
+			m.work++
+			off, start = to, to
+			continue
+		}
+		if first == 0 {
+			first = off
+		}
+		if c == 0 {
 			if next == 0 {
 				next = off + 1
 			}
-			n = Name{Off: uint16(first), Len: uint8(total)}
-			m.remember(n)
-			if next > limit {
-				return n, next, RDataNameRange
-			}
-			return n, next, None
-		case c < 0x40:
-			if off+1+c > len(raw) {
-				return n, 0, LabelRange
-			}
-			if first < 0 {
-				first = off
-			}
-			total += 1 + c
-			if total > MaxNameLen {
-				return n, 0, NameLong
-			}
-			off += 1 + c
-		case c >= 0xc0:
-			if off+2 > len(raw) {
-				return n, 0, PtrRange
-			}
-			to := (c&0x3f)<<8 | int(raw[off+1])
-			if next == 0 {
-				next = off + 2
-			}
-			if fault := m.checkPointer(off, start, to); fault != None {
-				return n, next, fault
-			}
-			if first < 0 {
-				if e := &m.memo[to%memoSize]; int(e.off) == to {
-					if next > limit {
-						return e.name, next, RDataNameRange
-					}
-					return e.name, next, None
-				}
-			}
-			hops++
-			m.hops++
-			if hops > MaxHops || m.hops > 4*len(raw) {
-				return n, next, PtrLimit
-			}
-			off, start = to, to
-		default:
-			return n, 0, LabelType
+			return Name{Off: uint16(first), Len: uint8(total)}, next, None
+		}
+		if c >= 0x40 {
+			return Name{}, next, LabelType
+		}
+		off += 1 + c
+		total += 1 + c
+		if off > limit {
+			return Name{}, next, LabelRange
+		}
+		if total > MaxNameLen {
+			return Name{}, next, NameLong
+		}
+		if next != 0 {
+			m.work++
 		}
 	}
 }
 
-// checkPointer judges a pointer at off to the offset to, in a run of labels
-// that began at start.
-func (m *Message) checkPointer(off, start, to int) Anomaly {
-	switch {
-	case to < HeaderLen:
-		return PtrHeader
-	case to >= len(m.Raw):
-		return PtrRange
-	case to < start:
-		return None
-	case to <= off:
-		return PtrLoop
-	default:
-		return PtrForward
+// target returns where the pointer at off leads, past further pointers if that
+// is known. The name has been walked.
+func (m *Message) target(off int) int {
+	to := int(m.Raw[off]&0x3f)<<8 | int(m.Raw[off+1])
+	if to < len(m.tails) && m.tails[to].len != 0 && m.tails[to].fault == None {
+		return int(m.tails[to].first)
 	}
-}
-
-func (m *Message) remember(n Name) {
-	m.memo[n.Off%memoSize] = memoEntry{off: n.Off, name: n}
+	return to
 }
 
 // AppendName appends n in presentation format (RFC 1035 section 5.1) without
 // the final dot; the root is ".". Octets other than printable ASCII become
 // \DDD, and the characters special in zone files are escaped, so the text is
-// printable ASCII from which the octets can be recovered. n must be of this
-// message.
+// printable ASCII from which [AppendWireName] recovers the octets. n must be of
+// this message.
 func (m *Message) AppendName(dst []byte, n Name) []byte {
-	raw := m.Raw
-	off := int(n.Off)
-	if n.Len <= 1 {
-		return append(dst, '.')
+	if n.Len == 0 {
+		return dst
 	}
+	dst, _ = m.appendNameAt(dst, int(n.Off))
+	return dst
+}
+
+// AppendNameLower is AppendName with the letters A to Z in lower case, which
+// makes it a key (RFC 4343).
+func (m *Message) AppendNameLower(dst []byte, n Name) []byte {
+	at := len(dst)
+	dst = m.AppendName(dst, n)
+	for i, c := range dst[at:] {
+		dst[at+i] = lower[c]
+	}
+	return dst
+}
+
+// appendNameAt appends the name at off, which has been walked, and returns the
+// offset behind it.
+func (m *Message) appendNameAt(dst []byte, off int) (out []byte, next int) {
+	raw, at := m.Raw, len(dst)
 	for {
 		c := int(raw[off])
 		switch {
 		case c == 0:
-			return dst[:len(dst)-1]
+			if next == 0 {
+				next = off + 1
+			}
+			if len(dst) == at {
+				return append(dst, '.'), next
+			}
+			return dst[:len(dst)-1], next
 		case c >= 0xc0:
-			off = (c&0x3f)<<8 | int(raw[off+1])
+			if next == 0 {
+				next = off + 2
+			}
+			off = m.target(off)
 		default:
-			dst = appendLabel(dst, raw[off+1:off+1+c])
-			dst = append(dst, '.')
+			dst = append(appendLabel(dst, raw[off+1:off+1+c]), '.')
 			off += 1 + c
 		}
 	}
@@ -133,44 +153,99 @@ func appendLabel(dst, label []byte) []byte {
 	at := len(dst)
 	dst = append(dst, label...)
 	for i, c := range label {
-		if escapeNeeded[c] != 0 {
-			return appendEscaped(dst[:at+i], label[i:], &escapeNeeded)
+		if escapeLabel[c] != escapeNone {
+			return appendEscaped(dst[:at+i], label[i:], &escapeLabel)
 		}
 	}
 	return dst
 }
 
-const (
-	escapeNone  = 0
-	escapeSlash = 1 // \X
-	escapeDDD   = 2 // \DDD
-)
-
-// escapeNeeded says how an octet of a label is written.
-var escapeNeeded = escapeTable(`."\;@$()`)
-
-func escapeTable(special string) (t [256]uint8) {
-	for c := range t {
-		if c <= 0x20 || c >= 0x7f {
-			t[c] = escapeDDD
+// AppendWire appends n in wire form without compression.
+func (m *Message) AppendWire(dst []byte, n Name) []byte {
+	if n.Len == 0 {
+		return dst
+	}
+	raw, off := m.Raw, int(n.Off)
+	for {
+		c := int(raw[off])
+		switch {
+		case c == 0:
+			return append(dst, 0)
+		case c >= 0xc0:
+			off = m.target(off)
+		default:
+			dst = append(dst, raw[off:off+1+c]...)
+			off += 1 + c
 		}
 	}
-	for _, c := range []byte(special) {
-		t[c] = escapeSlash
+}
+
+var lower = lowerTable()
+
+func lowerTable() (t [256]byte) {
+	for c := range t {
+		t[c] = byte(c)
+	}
+	for c := 'A'; c <= 'Z'; c++ {
+		t[c] = byte(c) + 'a' - 'A'
 	}
 	return t
 }
 
-func appendEscaped(dst, octets []byte, table *[256]uint8) []byte {
-	for _, c := range octets {
-		switch table[c] {
-		case escapeNone:
-			dst = append(dst, c)
-		case escapeSlash:
-			dst = append(dst, '\\', c)
-		default:
-			dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
-		}
+// EqualNames reports whether the name n of message a and the name k of message
+// b are the same name: ASCII letters match in either case (RFC 4343), and a dot
+// inside a label is not a dot between labels.
+func EqualNames(a *Message, n Name, b *Message, k Name) bool {
+	if n.Len != k.Len {
+		return false
 	}
-	return dst
+	if n.Len == 0 || a == b && n.Off == k.Off {
+		return true
+	}
+	i, j := int(n.Off), int(k.Off)
+	for {
+		for a.Raw[i] >= 0xc0 {
+			i = a.target(i)
+		}
+		for b.Raw[j] >= 0xc0 {
+			j = b.target(j)
+		}
+		c := int(a.Raw[i])
+		if c != int(b.Raw[j]) {
+			return false
+		}
+		if c == 0 {
+			return true
+		}
+		x, y := a.Raw[i+1:i+1+c], b.Raw[j+1:j+1+c]
+		for at, o := range x {
+			if o != y[at] && lower[o] != lower[y[at]] {
+				return false
+			}
+		}
+		i, j = i+1+c, j+1+c
+	}
+}
+
+// HashName returns a hash of n in which letters count in lower case, so that
+// names which EqualNames calls equal have equal hashes. With a random seed an
+// attacker cannot choose names that collide.
+func (m *Message) HashName(n Name, seed uint64) uint64 {
+	var buf [272]byte // MaxNameLen, rounded up to 16; zero behind the name
+	size := len(m.AppendWire(buf[:0], n))
+	for i, c := range buf[:size] {
+		buf[i] = lower[c]
+	}
+	const k0, k1 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db
+	h := mix(seed^k0, uint64(size)^k1)
+	for i := 0; i < size; i += 16 {
+		h = mix(binary.LittleEndian.Uint64(buf[i:])^h, binary.LittleEndian.Uint64(buf[i+8:])^seed^k1)
+	}
+	return mix(h^k1, seed^k0)
+}
+
+// mix folds the 128 bits of a product into 64.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
 }

@@ -1,19 +1,438 @@
 package dnswire
 
-import "encoding/hex"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
-// checkRData judges the RDATA of r, which lies inside the message.
+// checkRData judges the RDATA of r, which lies inside the message. It returns
+// the fault that keeps the RDATA from being read; what is odd but readable it
+// adds to the message's anomalies.
 func (m *Message) checkRData(r *Record) Anomaly {
+	off, end := int(r.Off), int(r.Off)+int(r.Len)
+	switch r.Type {
+	case TypeA:
+		if r.Len == 4 {
+			return None
+		}
+	case TypeAAAA:
+		if r.Len == 16 {
+			return None
+		}
+	case TypeNS, TypeCNAME, TypePTR:
+		if off < end {
+			next, fault := m.checkName(off, end)
+			if fault == None && next != end {
+				return RDataTrailing
+			}
+			return fault
+		}
+	}
+	if r.Len == 0 && m.emptyAllowed(r) {
+		return None
+	}
+	return m.checkFields(r, r.Type.layout(), off, end)
+}
+
+// emptyAllowed tells the records of UPDATE that stand for a whole RRset and
+// have no RDATA (RFC 2136 sections 2.4 and 2.5).
+func (m *Message) emptyAllowed(r *Record) bool {
+	return m.Flags.Opcode() == OpcodeUpdate && (r.Class == ClassANY || r.Class == ClassNONE)
+}
+
+func (m *Message) checkFields(r *Record, l *layout, off, end int) (fault Anomaly) {
+	raw := m.Raw
+	fixed := true
+	for _, f := range &l.fields {
+		if size := int(fieldSize[f]); size > 0 {
+			if end-off < size {
+				return RDataLen
+			}
+			off += size
+			continue
+		}
+		if f == fEnd {
+			break
+		}
+		fixed = false
+		switch f {
+		case fName:
+			if off, fault = m.checkName(off, end); fault != None {
+				return fault
+			}
+		case fString:
+			if off, fault = checkString(raw, off, end); fault != None {
+				return fault
+			}
+		case fStringOr:
+			if off < end {
+				if off, fault = checkString(raw, off, end); fault != None {
+					return fault
+				}
+			}
+		case fStrings:
+			if end-off > m.Limits.text() {
+				m.Anomalies.Add(TextCapped)
+			}
+			for more := true; more; more = off < end {
+				if off, fault = checkString(raw, off, end); fault != None {
+					return fault
+				}
+			}
+		case fQuoted:
+			if end-off > m.Limits.text() {
+				m.Anomalies.Add(TextCapped)
+			}
+			off = end
+		case fHex, fHEX, fBase64, fNSAP, fKey:
+			if off >= end {
+				if f == fKey {
+					return DNSKEYLen
+				}
+				return RDataLen
+			}
+			m.checkData(r, off, end)
+			off = end
+		case fHex0, fBase640, fDOAData, fRaw:
+			m.checkData(r, off, end)
+			off = end
+		default:
+			if off, fault = m.checkOdd(r, f, off, end); fault != None {
+				return fault
+			}
+		}
+	}
 	switch {
-	case r.Type == TypeA && r.Len != 4, r.Type == TypeAAAA && r.Len != 16:
+	case off == end:
+		return None
+	case fixed:
 		return RDataLen
 	}
-	return None
+	return RDataTrailing
+}
+
+// checkOdd judges the fields that few types have.
+func (m *Message) checkOdd(r *Record, f field, off, end int) (next int, fault Anomaly) {
+	switch f {
+	case fTag:
+		return m.checkTag(off, end)
+	case fSalt, fHash:
+		return m.checkSized8(f, off, end)
+	case fSizedHex, fSizedHEX:
+		if end-off < 2 {
+			return 0, RDataLen
+		}
+		n := int(binary.BigEndian.Uint16(m.Raw[off:]))
+		if off += 2; end-off < n {
+			return 0, RDataRange
+		}
+		m.checkData(r, off, off+n)
+		return off + n, None
+	case fBitmap:
+		return end, m.checkBitmap(off, end)
+	case fNXT:
+		return end, m.checkNXT(off, end)
+	case fParams:
+		return end, m.checkParams(r, off, end)
+	case fLOC:
+		return end, checkLOC(m.Raw[off:end])
+	case fAPL:
+		return end, m.checkAPL(off, end)
+	case fHIP:
+		return end, m.checkHIP(r, off, end)
+	case fIPSEC, fRelay:
+		return m.checkGateway(f, off, end)
+	case fA6:
+		return m.checkA6(off, end)
+	case fWKS:
+		if end-off > 8192 {
+			return 0, RDataRange // 65,536 ports (RFC 1035 section 3.4.2)
+		}
+		if countBits(m.Raw[off:end]) > m.Limits.types() {
+			m.Anomalies.Add(TypesCapped)
+		}
+		return end, None
+	case fOPT:
+		return end, m.checkOPT(r, off, end)
+	}
+	return end, None
+}
+
+// checkName judges the name at off of an RDATA that ends at end. Octets behind
+// the end belong to the next record and are never taken for part of the name
+// (RFC 9267 section 4).
+func (m *Message) checkName(off, end int) (next int, fault Anomaly) {
+	if off >= end {
+		return 0, RDataLen
+	}
+	_, next, fault = m.walk(off, end)
+	if next == 0 && (fault == NameRange || fault == LabelRange || fault == PtrRange) {
+		fault = RDataNameRange
+	}
+	return next, fault
+}
+
+func checkString(raw []byte, off, end int) (next int, fault Anomaly) {
+	if off >= end {
+		return 0, RDataLen
+	}
+	next = off + 1 + int(raw[off])
+	if next > end {
+		return 0, TXTRange
+	}
+	return next, None
+}
+
+// checkData notes what is odd about octets that are written as hex or base64.
+func (m *Message) checkData(r *Record, off, end int) {
+	if end-off > m.Limits.data() {
+		m.Anomalies.Add(TextCapped)
+	}
+	switch r.Type {
+	case TypeDS, 59, TypeDLV, TypeTA:
+		want := 0
+		switch m.Raw[r.Off+3] { // IANA "Delegation Signer Digest Algorithms"
+		case 1:
+			want = 20
+		case 2, 3:
+			want = 32
+		case 4:
+			want = 48
+		}
+		// "0 0 0 00" asks a parent to delete its DS (RFC 8078 section 4).
+		if want != 0 && end-off != want {
+			m.Anomalies.Add(DigestLen)
+		}
+	case TypeDNSKEY, 60:
+		if m.Raw[r.Off+2] != 3 {
+			m.Anomalies.Add(DNSKEYProto)
+		}
+	}
+}
+
+// checkTag: a CAA tag is one or more ASCII letters and digits.
+func (m *Message) checkTag(off, end int) (next int, fault Anomaly) {
+	if off >= end {
+		return 0, RDataLen
+	}
+	next = off + 1 + int(m.Raw[off])
+	if next == off+1 || next > end {
+		return 0, CAATag
+	}
+	for _, c := range m.Raw[off+1 : next] {
+		if lower := c | 0x20; (lower < 'a' || lower > 'z') && (c < '0' || c > '9') {
+			return 0, CAATag
+		}
+	}
+	return next, None
+}
+
+func (m *Message) checkSized8(f field, off, end int) (next int, fault Anomaly) {
+	if off >= end {
+		return 0, RDataLen
+	}
+	n := int(m.Raw[off])
+	if off++; end-off < n {
+		return 0, RDataRange
+	}
+	if f == fHash && n == 0 {
+		return 0, NSEC3Hash0
+	}
+	return off + n, None
 }
 
 // AppendRData appends the RDATA of r in presentation format: that of the
-// record's own RFC, or RFC 3597's \# form for unknown types and for RDATA with
-// a fault. The text is printable ASCII.
+// record's own RFC, or RFC 3597's \# form for types without one and for RDATA
+// with a fault. Names have no final dot. The text is printable ASCII, and its
+// length is bounded by Message.Limits: what is left out is told by a comment as
+// in zone files, such as
+//
+//	"v=spf1 ..." ; +3072 octets
+//
+// r must be of this message.
 func (m *Message) AppendRData(dst []byte, r *Record) []byte {
-	return hex.AppendEncode(dst, m.RData(r))
+	off, end := int(r.Off), int(r.Off)+int(r.Len)
+	if r.Fault != None && r.Type != TypeOPT {
+		return m.appendRaw(dst, off, end)
+	}
+	switch {
+	case r.Type == TypeA && r.Len == 4:
+		return appendIPv4(dst, m.Raw[off:end])
+	case r.Type == TypeAAAA && r.Len == 16:
+		return appendIPv6(dst, m.Raw[off:end])
+	case (r.Type == TypeCNAME || r.Type == TypeNS || r.Type == TypePTR) && r.Len > 0:
+		dst, _ = m.appendNameAt(dst, off)
+		return dst
+	}
+	l := r.Type.layout()
+	if r.Len == 0 && l.fields[0] != fRaw {
+		return dst
+	}
+	for i, f := range &l.fields {
+		if f == fEnd {
+			break
+		}
+		at := len(dst)
+		if i > 0 && f < fBitmap {
+			dst = append(dst, ' ')
+		}
+		before := len(dst)
+		dst, off = m.appendField(dst, f, off, end)
+		if len(dst) == before {
+			dst = dst[:at]
+		}
+	}
+	return dst
+}
+
+// appendField appends a field that check has found good.
+func (m *Message) appendField(dst []byte, f field, off, end int) (out []byte, next int) {
+	b := m.Raw[off:end]
+	switch f {
+	case fU8:
+		return strconv.AppendUint(dst, uint64(b[0]), 10), off + 1
+	case fU16:
+		return strconv.AppendUint(dst, uint64(binary.BigEndian.Uint16(b)), 10), off + 2
+	case fU32:
+		return strconv.AppendUint(dst, uint64(binary.BigEndian.Uint32(b)), 10), off + 4
+	case fU64:
+		return strconv.AppendUint(dst, binary.BigEndian.Uint64(b), 10), off + 8
+	case fIPv4:
+		return appendIPv4(dst, b), off + 4
+	case fIPv6:
+		return appendIPv6(dst, b), off + 16
+	case fTime:
+		return appendTime(dst, uint64(binary.BigEndian.Uint32(b))), off + 4
+	case fTime48:
+		return appendTime(dst, uint64(binary.BigEndian.Uint16(b))<<32|uint64(binary.BigEndian.Uint32(b[2:]))), off + 6
+	case fType:
+		return Type(binary.BigEndian.Uint16(b)).Append(dst), off + 2
+	case fName:
+		return m.appendNameAt(dst, off)
+	case fString, fStringOr:
+		if len(b) == 0 {
+			return dst, off
+		}
+		n := 1 + int(b[0])
+		return appendQuoted(dst, b[1:n]), off + n
+	case fStrings:
+		return m.appendStrings(dst, b), end
+	case fQuoted:
+		cut := min(len(b), m.Limits.text())
+		return appendCut(appendQuoted(dst, b[:cut]), len(b)-cut, "octets"), end
+	case fTag:
+		n := 1 + int(b[0])
+		return append(dst, b[1:n]...), off + n
+	case fHex, fHex0:
+		return m.appendHex(dst, b, hexLower), end
+	case fHEX:
+		return m.appendHex(dst, b, hexUpper), end
+	case fNSAP:
+		return m.appendHex(append(dst, "0x"...), b, hexUpper), end
+	case fBase64, fBase640, fKey:
+		return m.appendBase64(dst, b), end
+	case fRaw:
+		return m.appendRaw(dst, off, end), end
+	}
+	return m.appendOdd(dst, f, off, end)
+}
+
+func (m *Message) appendOdd(dst []byte, f field, off, end int) (out []byte, next int) {
+	b := m.Raw[off:end]
+	switch f {
+	case fCertType:
+		v := binary.BigEndian.Uint16(b)
+		return appendCode(dst, certTypeName(v), "", uint64(v)), off + 2
+	case fAlg:
+		return appendCode(dst, algorithmName(b[0]), "", uint64(b[0])), off + 1
+	case fScheme:
+		if b[0] == 1 {
+			return append(dst, "NOTIFY"...), off + 1
+		}
+		return strconv.AppendUint(dst, uint64(b[0]), 10), off + 1
+	case fNodeID:
+		return appendGroups(dst, b[:8], 2, ':', hexLower), off + 8
+	case fLocator:
+		return appendGroups(dst, b[:8], 2, ':', hexUpper), off + 8
+	case fEUI48:
+		return appendGroups(dst, b[:6], 1, '-', hexLower), off + 6
+	case fEUI64:
+		return appendGroups(dst, b[:8], 1, '-', hexLower), off + 8
+	case fDOAData:
+		if len(b) == 0 {
+			return append(dst, '-'), end
+		}
+		return m.appendBase64(dst, b), end
+	case fSalt:
+		n := 1 + int(b[0])
+		if n == 1 {
+			return append(dst, '-'), off + n
+		}
+		return appendHex(dst, b[1:n], hexUpper), off + n
+	case fHash:
+		n := 1 + int(b[0])
+		return appendBase32Hex(dst, b[1:n]), off + n
+	case fSizedHex, fSizedHEX:
+		n := int(binary.BigEndian.Uint16(b))
+		dst = strconv.AppendUint(dst, uint64(n), 10)
+		if n == 0 {
+			return dst, off + 2
+		}
+		digits := hexLower
+		if f == fSizedHEX {
+			digits = hexUpper
+		}
+		return m.appendHex(append(dst, ' '), b[2:2+n], digits), off + 2 + n
+	case fBitmap:
+		return m.appendBitmap(dst, b), end
+	case fNXT:
+		return m.appendNXT(dst, b), end
+	case fParams:
+		return m.appendParams(dst, b), end
+	case fLOC:
+		return appendLOC(dst, b), end
+	case fAPL:
+		return m.appendAPL(dst, b), end
+	case fHIP:
+		return m.appendHIP(dst, off, end), end
+	case fIPSEC, fRelay:
+		return m.appendGateway(dst, f, off, end)
+	case fA6:
+		return m.appendA6(dst, off, end), end
+	case fWKS:
+		return m.appendWKS(dst, b), end
+	case fOPT:
+		return m.appendOPT(dst, off, end), end
+	}
+	return dst, end
+}
+
+// appendRaw appends RDATA as RFC 3597 section 5 says.
+func (m *Message) appendRaw(dst []byte, off, end int) []byte {
+	dst = strconv.AppendUint(append(dst, `\# `...), uint64(end-off), 10)
+	if off == end {
+		return dst
+	}
+	return m.appendHex(append(dst, ' '), m.Raw[off:end], hexLower)
+}
+
+// appendStrings appends character-strings, as many octets of RDATA as
+// Limits.Text allows.
+func (m *Message) appendStrings(dst, b []byte) []byte {
+	limit := m.Limits.text()
+	for i := 0; i < len(b); {
+		if i > 0 {
+			dst = append(dst, ' ')
+		}
+		n := int(b[i])
+		i++
+		if i+n > limit {
+			n = max(limit-i, 0)
+			dst = appendQuoted(dst, b[i:i+n])
+			return appendCut(dst, len(b)-i-n, "octets")
+		}
+		dst = appendQuoted(dst, b[i:i+n])
+		i += n
+	}
+	return dst
 }
