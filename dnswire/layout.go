@@ -183,7 +183,7 @@ var layouts = [lastInTable + 1]layout{
 	67:  {"HHIT", fields{fBase64}},
 	68:  {"BRID", fields{fBase64}},
 	99:  {"SPF", fields{fStrings}},
-	100: {"UINFO", fields{fStrings}},
+	100: {"UINFO", fields{fString}},
 	101: {"UID", fields{fU32}},
 	102: {"GID", fields{fU32}},
 	103: {"UNSPEC", fields{fRaw}},

@@ -265,7 +265,7 @@ func (m *Message) AppendRData(dst []byte, r *Record) []byte {
 		return dst
 	}
 	l := r.Type.layout()
-	if r.Len == 0 && l.fields[0] != fRaw {
+	if r.Len == 0 && (l.fields[0] != fRaw || m.emptyAllowed(r)) {
 		return dst
 	}
 	for i, f := range &l.fields {
