@@ -4,6 +4,7 @@ package line
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/decode"
@@ -38,7 +39,16 @@ type Worker struct {
 // Run works until the lane ends, ctx ends, or the writer fails.
 func (w *Worker) Run(ctx context.Context) error {
 	w.batch.Host = w.Host
-	return w.Lane.Run(ctx, w.take)
+	if err := w.Lane.Run(ctx, w.take); err != nil {
+		return errors.Join(err, w.finish())
+	}
+	return w.finish()
+}
+
+// finish carries what the decoder still holds to the writer.
+func (w *Worker) finish() error {
+	w.Decoder.Flush(&w.batch)
+	return w.flush()
 }
 
 func (w *Worker) take(frames []source.Frame) error {
