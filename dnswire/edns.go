@@ -77,19 +77,22 @@ type EDNS struct {
 	UDPSize  uint16
 	ExtRCode uint8 // the upper eight bits of the response code
 	Version  uint8
-	DO       bool   // DNSSEC answer OK (RFC 3225)
-	CO       bool   // compact answers OK (RFC 9824)
-	Z        uint16 // the other 14 bits, which ought to be zero
-	Options  int    // how many there are; Message.Options yields Limits.Options of them at most
-	Record   *Record
+	DO       bool    // DNSSEC answer OK (RFC 3225)
+	CO       bool    // compact answers OK (RFC 9824)
+	Z        uint16  // the other 14 bits, which ought to be zero
+	Options  int     // how many there are; Message.Options yields Limits.Options of them at most
+	Record   *Record // among Message.Records, unless that has reached its limit
 }
 
 // EDNS returns the message's first OPT record; ok is false without one.
 func (m *Message) EDNS() (e EDNS, ok bool) {
-	if m.opt < 0 {
+	if m.opts == 0 {
 		return EDNS{}, false
 	}
-	r := &m.Records[m.opt]
+	r := &m.optCopy
+	if m.opt >= 0 {
+		r = &m.Records[m.opt]
+	}
 	return EDNS{
 		UDPSize:  uint16(r.Class),
 		ExtRCode: uint8(r.TTL >> 24),
@@ -116,8 +119,8 @@ type Option struct {
 // Fault is then EDNSOptRange.
 func (m *Message) Options() iter.Seq[Option] {
 	return func(yield func(Option) bool) {
-		if m.opt >= 0 {
-			r := &m.Records[m.opt]
+		if m.opts > 0 {
+			r := &m.optCopy
 			m.eachOption(int(r.Off), int(r.Off)+int(r.Len), m.Limits.options(), yield)
 		}
 	}
@@ -179,7 +182,7 @@ func (m *Message) checkOPT(r *Record, off, end int) (fault Anomaly) {
 		count++
 		off += 4 + n
 	}
-	if m.opt < 0 {
+	if m.opts == 0 {
 		m.options = count
 	}
 	if count > m.Limits.options() {

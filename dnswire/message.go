@@ -121,15 +121,18 @@ type Message struct {
 	Anomalies Set                 // everything odd about it, Broken included
 	Trailing  int                 // octets after the last record
 
-	opt     int // index in Records of the first OPT, or -1
-	options int // of the first OPT
-	opts    int // OPT records
-	chain   int // CNAME and DNAME records among the answers
+	opt     int    // index in Records of the first OPT, or -1
+	optCopy Record // the first OPT, which may come after more records than are kept
+	options int    // of the first OPT
+	opts    int    // OPT records
+	chain   int    // CNAME and DNAME records among the answers
 	signed  bool
 	ends    [numSections]int
 	work    int // labels and pointers walked behind pointers
 	chases  int
 	tails   []tail // see hops.go; empty unless the message is an attack
+	spare   Record // for records that are not kept
+	last    Name   // the owner name read last, at which the next one often points
 }
 
 // MaxLen is the length of the longest message (RFC 1035 section 4.2.2).
@@ -150,6 +153,7 @@ func (m *Message) Unpack(raw []byte) Anomaly {
 	m.Broken, m.Anomalies, m.Trailing = None, Set{}, 0
 	m.opt, m.options, m.opts, m.chain, m.signed = -1, 0, 0, 0, false
 	m.ends, m.work, m.chases, m.tails = [numSections]int{}, 0, 0, m.tails[:0]
+	m.last = Name{}
 
 	if len(raw) < HeaderLen {
 		if len(raw) >= 2 {
@@ -205,6 +209,8 @@ func (m *Message) question(off int) (next int) {
 		if m.broken(fault); name.Len == 0 {
 			return 0
 		}
+	} else {
+		m.last = name
 	}
 	if off+4 > len(m.Raw) {
 		m.broken(CountRange)
@@ -235,37 +241,46 @@ func (m *Message) record(off int, s Section) (next int) {
 		if m.broken(fault); name.Len == 0 {
 			return 0
 		}
+	} else {
+		m.last = name
 	}
 	if off+10 > len(m.Raw) {
 		m.broken(CountRange)
 		return 0
 	}
 	fixed := m.Raw[off : off+10]
-	r := Record{
-		Name:    name,
-		Type:    Type(binary.BigEndian.Uint16(fixed)),
-		Class:   Class(binary.BigEndian.Uint16(fixed[2:])),
-		TTL:     binary.BigEndian.Uint32(fixed[4:]),
-		Off:     uint16(off + 10),
-		Len:     binary.BigEndian.Uint16(fixed[8:]),
-		Section: s,
-	}
-	next = off + 10 + int(r.Len)
+	size := binary.BigEndian.Uint16(fixed[8:])
+	next = off + 10 + int(size)
 	if next > len(m.Raw) {
 		m.broken(RDataRange)
 		return 0
 	}
-	r.Fault = m.checkRData(&r)
+	// The record is filled where it stays: a copy of what was just written in
+	// parts would wait for the writes.
+	at, r := len(m.Records), &m.spare
+	if at < m.Limits.records() {
+		m.Records = append(m.Records, Record{})
+		r = &m.Records[at]
+	} else {
+		m.Anomalies.Add(RecordsCapped)
+		at = -1
+	}
+	r.Name = name
+	r.Type = Type(binary.BigEndian.Uint16(fixed))
+	r.Class = Class(binary.BigEndian.Uint16(fixed[2:]))
+	r.TTL = binary.BigEndian.Uint32(fixed[4:])
+	r.Off, r.Len = uint16(off+10), size
+	r.Section = s
+	r.Fault = m.checkRData(r)
 	if r.Fault != None {
 		m.Anomalies.Add(r.Fault)
 	}
 	if m.signed {
 		m.Anomalies.Add(TSIGOrder)
 	}
-	kept := len(m.Records) < m.Limits.records()
 	switch r.Type {
 	case TypeOPT:
-		m.noteOPT(&r, kept)
+		m.noteOPT(r, at)
 	case TypeTSIG:
 		if m.signed = true; s != SectionAdditional {
 			m.Anomalies.Add(TSIGOrder)
@@ -276,16 +291,12 @@ func (m *Message) record(off int, s Section) (next int) {
 		}
 	}
 	m.Seen[s]++
-	if kept {
-		m.Records = append(m.Records, r)
-	} else {
-		m.Anomalies.Add(RecordsCapped)
-	}
 	return next
 }
 
-// noteOPT judges an OPT record's place (RFC 6891 section 6.1.1).
-func (m *Message) noteOPT(r *Record, kept bool) {
+// noteOPT judges the place of an OPT record (RFC 6891 section 6.1.1), which is
+// kept at an index, or is not.
+func (m *Message) noteOPT(r *Record, at int) {
 	if m.opts++; m.opts > 1 {
 		m.Anomalies.Add(DupOPT)
 	}
@@ -298,8 +309,8 @@ func (m *Message) noteOPT(r *Record, kept bool) {
 	if r.TTL>>16&0xff != 0 {
 		m.Anomalies.Add(OPTVersion)
 	}
-	if kept && m.opt < 0 {
-		m.opt = len(m.Records)
+	if m.opts == 1 {
+		m.opt, m.optCopy = at, *r
 	}
 }
 
@@ -322,26 +333,42 @@ func (m *Message) judge() {
 	}
 }
 
-// maxChain is how many CNAME and DNAME records of one answer are followed.
-const maxChain = 16
-
 // chainLoops reports whether the CNAME and DNAME records of the answer lead back
 // to one of themselves (CVE-2026-11331: a CNAME to itself).
 func (m *Message) chainLoops() bool {
+	if m.chain > 1 {
+		return m.chainRing()
+	}
+	for i := range m.Answer() {
+		if target, ok := m.chainTarget(&m.Records[i]); ok {
+			return EqualNames(m, m.Records[i].Name, m, target)
+		}
+	}
+	return false
+}
+
+// chainTarget returns the name that a CNAME or DNAME record leads to.
+func (m *Message) chainTarget(r *Record) (target Name, ok bool) {
+	if r.Type != TypeCNAME && r.Type != TypeDNAME || r.Fault != None || r.Len == 0 {
+		return Name{}, false
+	}
+	target, _, fault := m.walk(int(r.Off), int(r.Off)+int(r.Len))
+	return target, fault == None
+}
+
+// maxChain is how many CNAME and DNAME records of one answer are followed.
+const maxChain = 16
+
+// chainRing is chainLoops for several records.
+func (m *Message) chainRing() bool {
 	var owner, target [maxChain]Name
 	n := 0
 	for i := range m.Answer() {
-		r := &m.Records[i]
-		if r.Type != TypeCNAME && r.Type != TypeDNAME || r.Fault != None || r.Len == 0 {
-			continue
-		}
-		name, _, fault := m.walk(int(r.Off), int(r.Off)+int(r.Len))
-		if fault != None {
-			continue
-		}
-		owner[n], target[n] = r.Name, name
-		if n++; n == maxChain {
-			break
+		if name, ok := m.chainTarget(&m.Records[i]); ok {
+			owner[n], target[n] = m.Records[i].Name, name
+			if n++; n == maxChain {
+				break
+			}
 		}
 	}
 	// Each record leads to the first one whose owner is its target. Following
@@ -401,8 +428,8 @@ func (m *Message) RData(r *Record) []byte { return m.Raw[r.Off : int(r.Off)+int(
 // when there is one (RFC 6891 section 6.1.3).
 func (m *Message) RCode() RCode {
 	rc := RCode(m.Flags & 0xf)
-	if m.opt >= 0 {
-		rc |= RCode(m.Records[m.opt].TTL>>24) << 4
+	if m.opts > 0 {
+		rc |= RCode(m.optCopy.TTL>>24) << 4
 	}
 	return rc
 }

@@ -3,6 +3,7 @@ package dnswire
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // MaxNameLen is the length of the longest name in wire form (RFC 1035
@@ -41,6 +42,9 @@ func (m *Message) walk(off, limit int) (n Name, next int, fault Anomaly) {
 					n, fault = m.chase(Name{Off: uint16(first), Len: uint8(total)}, off)
 				}
 				return n, next, fault
+			}
+			if first == 0 && to == int(m.last.Off) {
+				return m.last, next, None
 			}
 			if m.overworked() {
 				t := m.tailAt(to)
@@ -128,8 +132,14 @@ func (m *Message) appendNameAt(dst []byte, off int) (out []byte, next int) {
 	raw, at := m.Raw, len(dst)
 	for {
 		c := int(raw[off])
-		switch {
-		case c == 0:
+		if c >= 0xc0 {
+			if next == 0 {
+				next = off + 2
+			}
+			off = m.target(off)
+			continue
+		}
+		if c == 0 {
 			if next == 0 {
 				next = off + 1
 			}
@@ -137,27 +147,30 @@ func (m *Message) appendNameAt(dst []byte, off int) (out []byte, next int) {
 				return append(dst, '.'), next
 			}
 			return dst[:len(dst)-1], next
-		case c >= 0xc0:
-			if next == 0 {
-				next = off + 2
-			}
-			off = m.target(off)
-		default:
-			dst = append(appendLabel(dst, raw[off+1:off+1+c]), '.')
-			off += 1 + c
 		}
+		dst = appendLabel(dst, raw[off+1:off+1+c])
+		off += 1 + c
 	}
 }
 
+// appendLabel appends a label and a dot. It copies and judges the octets in one
+// pass, which for labels of a few octets is faster than a copy and a search.
 func appendLabel(dst, label []byte) []byte {
 	at := len(dst)
-	dst = append(dst, label...)
-	for i, c := range label {
-		if escapeLabel[c] != escapeNone {
-			return appendEscaped(dst[:at+i], label[i:], &escapeLabel)
-		}
+	if cap(dst)-at <= len(label) {
+		dst = slices.Grow(dst, MaxNameLen)
 	}
-	return dst
+	text := dst[at : at+len(label)+1]
+	special := uint8(0)
+	for i, c := range label {
+		text[i] = c
+		special |= escapeLabel[c]
+	}
+	if special != escapeNone {
+		return append(appendEscaped(dst, label, &escapeLabel), '.')
+	}
+	text[len(label)] = '.'
+	return dst[:at+len(label)+1]
 }
 
 // AppendWire appends n in wire form without compression.
@@ -232,9 +245,23 @@ func EqualNames(a *Message, n Name, b *Message, k Name) bool {
 // attacker cannot choose names that collide.
 func (m *Message) HashName(n Name, seed uint64) uint64 {
 	var buf [272]byte // MaxNameLen, rounded up to 16; zero behind the name
-	size := len(m.AppendWire(buf[:0], n))
-	for i, c := range buf[:size] {
-		buf[i] = lower[c]
+	size := 0
+	for raw, off := m.Raw, int(n.Off); n.Len > 0; {
+		c := int(raw[off])
+		if c >= 0xc0 {
+			off = m.target(off)
+			continue
+		}
+		if c == 0 {
+			break
+		}
+		buf[size] = byte(c)
+		text := buf[size+1 : size+1+c]
+		for i, o := range raw[off+1 : off+1+c] {
+			text[i] = lower[o]
+		}
+		size += 1 + c
+		off += 1 + c
 	}
 	const k0, k1 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db
 	h := mix(seed^k0, uint64(size)^k1)

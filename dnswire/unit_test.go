@@ -225,6 +225,26 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestLateOPT: an OPT record behind more records than are kept still counts.
+func TestLateOPT(t *testing.T) {
+	raw := []byte("\x12\x34\x81\x80\x00\x00\x01\x2c\x00\x00\x00\x01")
+	for range 300 {
+		raw = append(raw, "\x00\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"...)
+	}
+	raw = append(raw, "\x00\x00\x29\x04\xd0\x01\x00\x80\x00\x00\x07\x00\x03\x00\x03ns1"...)
+	var m Message
+	m.Unpack(raw)
+	e, ok := m.EDNS()
+	if !ok || e.UDPSize != 1232 || e.Options != 1 || m.RCode() != RCodeBadVers || len(m.Records) != MaxRecords || m.Seen[SectionAnswer] != 300 {
+		t.Errorf("%+v %v %s, %d records", e, ok, m.RCode(), len(m.Records))
+	}
+	for o := range m.Options() {
+		if got := string(m.AppendOption(nil, o)); got != `6e7331 ("ns1")` {
+			t.Error(got)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	var a, b Message
 	a.Unpack([]byte("\x00\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x03WwW\x07eXample\x00\x00\x01\x00\x01\x01x\xc0\x10\x00\x01\x00\x01"))
