@@ -20,8 +20,10 @@ const (
 	LinkPPP      LinkType = 9 // PPP, with or without HDLC framing
 	LinkFDDI     LinkType = 10
 	LinkRaw      LinkType = 101 // IPv4 or IPv6, by version nibble
+	LinkWiFi     LinkType = 105 // IEEE 802.11
 	LinkLoop     LinkType = 108 // OpenBSD loopback, network byte order
 	LinkSLL      LinkType = 113 // Linux cooked capture v1
+	LinkRadiotap LinkType = 127 // IEEE 802.11 behind a radiotap header
 	LinkIPv4     LinkType = 228
 	LinkIPv6     LinkType = 229
 	LinkSLL2     LinkType = 276 // Linux cooked capture v2

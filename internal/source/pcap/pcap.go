@@ -92,7 +92,7 @@ func linkType(n uint16) source.LinkType {
 func known(l source.LinkType) bool {
 	switch l {
 	case source.LinkNull, source.LinkEthernet, source.LinkPPP, source.LinkFDDI, source.LinkRaw, source.LinkLoop, source.LinkSLL,
-		source.LinkIPv4, source.LinkIPv6, source.LinkSLL2:
+		source.LinkIPv4, source.LinkIPv6, source.LinkSLL2, source.LinkWiFi, source.LinkRadiotap:
 		return true
 	}
 	return false
