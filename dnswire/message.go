@@ -1,11 +1,48 @@
 // Package dnswire reads DNS messages in place. Nothing is copied and nothing
-// is allocated once a Message has grown to its working size: names and RDATA
+// is allocated once a [Message] has grown to its working size: names and RDATA
 // stay where they are in the packet, and text is appended to the caller's
 // buffer when somebody asks for it.
 //
 // A message is an attacker's until proven otherwise. Work is linear in the
 // length of the message, every bound of RFC 1035 and RFC 9267 is checked, and a
 // fault is a value ([Anomaly]), never an error that hides what could be read.
+//
+// # Shapes
+//
+// [Message.Unpack] walks the whole message. It keeps the questions and the
+// records as offsets into the octets given to it, which the Message borrows
+// until the next Unpack; a [Name], a [Record] and an [Option] mean nothing
+// without their Message. Records come in wire order, by section
+// ([Message.Answer], [Message.Authority], [Message.Additional]) or all of them
+// ([Message.All]); OPT is a record like others, and [Message.EDNS] and
+// [Message.Options] say what it says. [Limits] bounds what is kept; the counts
+// in Seen go on.
+//
+// # Faults
+//
+// There are three kinds, and none is silent:
+//
+//   - A fault of structure (a name, a count, RDLENGTH) ends the reading.
+//     Message.Broken names the first one and what stands before it is kept. A
+//     pointer that goes forward is followed if it leads somewhere, and flagged
+//     all the same.
+//   - A fault inside one RDATA is that record's (Record.Fault). Its text is then
+//     the hex of RFC 3597, and the reading goes on with the next record.
+//   - What is odd but readable (trailing octets, two OPT records, text that
+//     Limits cut) is in Message.Anomalies, as are all faults.
+//
+// # Text
+//
+// Append functions write presentation format: names by RFC 1035 section 5.1,
+// without the final dot, RDATA by the record's own RFC, types and classes
+// without a name by RFC 3597. It is printable ASCII whatever the octets were,
+// and [AppendWireName] and [AppendUnescaped] get them back. It is not escaped
+// for JSON, HTML or a shell.
+//
+// # Units
+//
+// TTLs are in seconds, lengths and offsets in octets, times in RRSIG, TSIG and
+// TKEY are written as YYYYMMDDHHmmSS in UTC.
 package dnswire
 
 import (
@@ -89,7 +126,7 @@ type Limits struct {
 	Records int // records kept; default MaxRecords
 	Text    int // octets of a text datum (TXT, URI, EDE) that are written; default 1024
 	Data    int // octets of a binary datum or of a list that are written; default 4096
-	Types   int // types of a bitmap, ports of WKS, servers of HIP; default 64
+	Types   int // types of a bitmap, ports of WKS, numbers of an EDNS option; default 64
 	Options int // EDNS options; default 64
 }
 
@@ -182,7 +219,9 @@ func (m *Message) Unpack(raw []byte) Anomaly {
 	}
 	if off > 0 && off < len(raw)+extra {
 		m.Trailing = len(raw) - off + extra
-		m.Anomalies.Add(TrailingBytes)
+		if m.Flags.Opcode() != OpcodeDSO { // whose data stands there (RFC 8490 section 5.4)
+			m.Anomalies.Add(TrailingBytes)
+		}
 	}
 	m.judge()
 	return m.Broken
@@ -292,109 +331,6 @@ func (m *Message) record(off int, s Section) (next int) {
 	}
 	m.Seen[s]++
 	return next
-}
-
-// noteOPT judges the place of an OPT record (RFC 6891 section 6.1.1), which is
-// kept at an index, or is not.
-func (m *Message) noteOPT(r *Record, at int) {
-	if m.opts++; m.opts > 1 {
-		m.Anomalies.Add(DupOPT)
-	}
-	if r.Section != SectionAdditional {
-		m.Anomalies.Add(OPTSection)
-	}
-	if r.Name.Len != 1 {
-		m.Anomalies.Add(OPTOwner)
-	}
-	if r.TTL>>16&0xff != 0 {
-		m.Anomalies.Add(OPTVersion)
-	}
-	if m.opts == 1 {
-		m.opt, m.optCopy = at, *r
-	}
-}
-
-// judge notes what is odd about the message as a whole.
-func (m *Message) judge() {
-	if m.Count[SectionQuestion] > 1 {
-		m.Anomalies.Add(MultiQuestion)
-	}
-	if m.Flags&FlagZ != 0 {
-		m.Anomalies.Add(ZBit)
-	}
-	if o := m.Flags.Opcode(); o != OpcodeQuery && (int(o) >= len(opcodeNames) || opcodeNames[o] == "") {
-		m.Anomalies.Add(OpcodeUnknown)
-	}
-	if rc := m.RCode(); rc > RCodeDSOTypeNI && (int(rc) >= len(rcodeNames) || rcodeNames[rc] == "") {
-		m.Anomalies.Add(RCodeUnknown)
-	}
-	if m.chain > 0 && m.chainLoops() {
-		m.Anomalies.Add(ChainLoop)
-	}
-}
-
-// chainLoops reports whether the CNAME and DNAME records of the answer lead back
-// to one of themselves (CVE-2026-11331: a CNAME to itself).
-func (m *Message) chainLoops() bool {
-	if m.chain > 1 {
-		return m.chainRing()
-	}
-	for i := range m.Answer() {
-		if target, ok := m.chainTarget(&m.Records[i]); ok {
-			return EqualNames(m, m.Records[i].Name, m, target)
-		}
-	}
-	return false
-}
-
-// chainTarget returns the name that a CNAME or DNAME record leads to.
-func (m *Message) chainTarget(r *Record) (target Name, ok bool) {
-	if r.Type != TypeCNAME && r.Type != TypeDNAME || r.Fault != None || r.Len == 0 {
-		return Name{}, false
-	}
-	target, _, fault := m.walk(int(r.Off), int(r.Off)+int(r.Len))
-	return target, fault == None
-}
-
-// maxChain is how many CNAME and DNAME records of one answer are followed.
-const maxChain = 16
-
-// chainRing is chainLoops for several records.
-func (m *Message) chainRing() bool {
-	var owner, target [maxChain]Name
-	n := 0
-	for i := range m.Answer() {
-		if name, ok := m.chainTarget(&m.Records[i]); ok {
-			owner[n], target[n] = m.Records[i].Name, name
-			if n++; n == maxChain {
-				break
-			}
-		}
-	}
-	// Each record leads to the first one whose owner is its target. Following
-	// n of them ends, unless there is a ring.
-	var next [maxChain]int
-	for i := range n {
-		next[i] = -1
-		for j := range n {
-			if EqualNames(m, target[i], m, owner[j]) {
-				next[i] = j
-				break
-			}
-		}
-	}
-	for i := range n {
-		at := i
-		for range n {
-			if at = next[at]; at < 0 {
-				break
-			}
-		}
-		if at >= 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // All yields the records kept, in wire order.

@@ -160,6 +160,10 @@ func appendPrefix(dst []byte, family byte, b []byte) []byte {
 
 // HIP (RFC 8005 section 5).
 
+// maxServers is how many rendezvous servers of a HIP record are written: each
+// is two octets of pointer that can be a thousand of text.
+const maxServers = 16
+
 func (m *Message) checkHIP(r *Record, off, end int) (fault Anomaly) {
 	if end-off < 4 {
 		return RDataLen
@@ -176,7 +180,7 @@ func (m *Message) checkHIP(r *Record, off, end int) (fault Anomaly) {
 		if off, fault = m.checkName(off, end); fault != None {
 			return fault
 		}
-		if n == m.Limits.types() {
+		if n == maxServers {
 			m.Anomalies.Add(TextCapped)
 		}
 	}
@@ -191,7 +195,7 @@ func (m *Message) appendHIP(dst []byte, off, end int) []byte {
 	dst = m.appendBase64(append(dst, ' '), b[4+hit:4+hit+key])
 	off += 4 + hit + key
 	for n := 0; off < end; n++ {
-		if n == m.Limits.types() {
+		if n == maxServers {
 			return appendCut(dst, end-off, "octets")
 		}
 		dst, off = m.appendNameAt(append(dst, ' '), off)

@@ -260,3 +260,33 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestBounds: the text of the largest record of each kind stays small.
+func TestBounds(t *testing.T) {
+	long := strings.Repeat("\x3f"+strings.Repeat("\xff", 63), 3) + "\x3d" + strings.Repeat("\xff", 61) + "\x00"
+	for _, c := range []struct {
+		typ   Type
+		rdata string
+	}{
+		{55, "\x00\x00\x00\x00" + long + strings.Repeat("\xc0\x2d", 30000)},
+		{TypeTXT, strings.Repeat("\x00", 65000)},
+		{TypeTXT, strings.Repeat("\x03\xff\xff\xff", 16000)},
+		{TypeHTTPS, "\x00\x01\x00" + "\x00\x07\xf0\x00" + strings.Repeat("\xff", 0xf000)},
+		{TypeOPT, strings.Repeat("\x00\x03\x03\xfc"+strings.Repeat("\xff", 1020), 63)},
+		{TypeAPL, strings.Repeat("\x00\x02\x80\x90"+strings.Repeat("\xff", 16), 3200)},
+		{11, "\x01\x02\x03\x04\x06" + strings.Repeat("\xff", 8192)},
+		{TypeURI, "\x00\x00\x00\x00" + strings.Repeat("\xff", 65000)},
+		{TypeCAA, "\x00\x01a" + strings.Repeat("\xff", 65000)},
+		{TypeTSIG, "\x00\x00\x00\x00\x00\x00\x00\x01\x2c\xf0\x00" + strings.Repeat("k", 0xf000) + "\x00\x00\x00\x00\x00\x00"},
+		{Type(999), strings.Repeat("\xff", 65000)},
+	} {
+		var m Message
+		if broken := m.Unpack(oneRecord(c.typ, []byte(c.rdata))); broken != None || m.Records[0].Fault != None {
+			t.Errorf("%s: %s, fault %s", c.typ, broken, m.Records[0].Fault)
+		}
+		text := m.AppendRData(nil, &m.Records[0])
+		if len(text) > 32<<10 || !strings.Contains(string(text), " ; +") {
+			t.Errorf("%s: %d octets of text", c.typ, len(text))
+		}
+	}
+}
