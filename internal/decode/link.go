@@ -6,189 +6,122 @@ import (
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
-// EtherTypes (IEEE 802 Numbers).
+var be = binary.BigEndian
+
+// Ethertypes (IEEE 802 numbers).
 const (
-	etherIPv4      = 0x0800
-	etherVLAN      = 0x8100 // 802.1Q
-	etherQinQ      = 0x88a8 // 802.1ad
-	etherQinQOld1  = 0x9100 // used before 802.1ad
-	etherQinQOld2  = 0x9200
-	etherIPv6      = 0x86dd
-	etherPPP       = 0x880b
-	etherMPLS      = 0x8847
-	etherMPLSMulti = 0x8848
-	etherPPPoE     = 0x8864 // session stage, RFC 2516
-	etherBridge    = 0x6558 // transparent Ethernet bridging: a whole frame follows
+	etherIPv4    = 0x0800
+	etherTEB     = 0x6558 // transparent Ethernet bridging
+	etherVLAN    = 0x8100
+	etherIPv6    = 0x86dd
+	etherMPLS    = 0x8847
+	etherMPLSMC  = 0x8848
+	etherPPPoE   = 0x8864
+	etherQinQ    = 0x88a8
+	etherQinQOld = 0x9100
+	etherERSPAN2 = 0x88be // types I and II
+	etherERSPAN3 = 0x22eb
 )
 
-const (
-	etherHeader  = 14
-	ethertypeMin = 0x0600 // lower values are the length of an 802.3 frame
+// maxTags bounds VLAN tags and MPLS labels. Two of each are in use.
+const maxTags = 4
 
-	// Two tags are what 802.1ad knows. More are counted but followed, up to
-	// a number that no network uses.
-	usualTags = 4
-	maxTags   = 16
-
-	maxLabels = 16 // of an MPLS stack
-)
-
-func (d *Decoder) link(l source.LinkType, b []byte) {
-	switch l {
+// link walks the link layer of b.
+func (d *Decoder) link(p *packet, link source.LinkType, b []byte) {
+	switch link {
 	case source.LinkEthernet:
-		d.ethernet(b)
+		d.ethernet(p, b)
 	case source.LinkRaw, source.LinkIPv4, source.LinkIPv6:
-		d.ip(b)
+		d.ip(p, b)
 	case source.LinkSLL:
-		// Packet type, ARPHRD type, address length, address (8), protocol.
 		if len(b) < 16 {
 			d.stats.LinkShort++
 			return
 		}
-		d.etherType(binary.BigEndian.Uint16(b[14:]), b[16:])
+		d.ether(p, be.Uint16(b[14:]), b[16:])
 	case source.LinkSLL2:
-		// Protocol, reserved (2), interface index (4), ARPHRD type, packet
-		// type, address length, address (8).
 		if len(b) < 20 {
 			d.stats.LinkShort++
 			return
 		}
-		d.etherType(binary.BigEndian.Uint16(b), b[20:])
+		d.ether(p, be.Uint16(b), b[20:])
 	case source.LinkNull, source.LinkLoop:
-		d.null(b)
+		d.loopback(p, b)
 	case source.LinkPPP:
-		d.ppp(b)
+		if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
+			b = b[2:] // RFC 1662: address and control
+		}
+		d.ppp(p, b)
 	case source.LinkFDDI:
-		// Frame control, destination (6), source (6), LLC.
 		if len(b) < 13 {
 			d.stats.LinkShort++
 			return
 		}
-		d.llc(b[13:])
+		d.llc(p, b[13:])
 	default:
 		d.stats.LinkUnknown++
 	}
 }
 
-func (d *Decoder) ethernet(b []byte) {
-	if len(b) < etherHeader {
+func (d *Decoder) ethernet(p *packet, b []byte) {
+	if len(b) < 14 {
 		d.stats.LinkShort++
 		return
 	}
-	d.etherType(binary.BigEndian.Uint16(b[12:]), b[etherHeader:])
+	if typ := be.Uint16(b[12:]); typ >= 0x600 {
+		d.ether(p, typ, b[14:])
+	} else {
+		d.llc(p, b[14:])
+	}
 }
 
-// etherType decodes what follows an EtherType.
-func (d *Decoder) etherType(t uint16, b []byte) {
-	for tags := 0; ; {
-		switch t {
+// llc: only SNAP carries IP (RFC 1042).
+func (d *Decoder) llc(p *packet, b []byte) {
+	if len(b) < 8 || b[0] != 0xaa || b[1] != 0xaa {
+		d.stats.LinkUnknown++
+		return
+	}
+	d.ether(p, be.Uint16(b[6:]), b[8:])
+}
+
+// ether dispatches on an ethertype, behind any tags.
+func (d *Decoder) ether(p *packet, typ uint16, b []byte) {
+	for range maxTags + 1 {
+		switch typ {
 		case etherIPv4, etherIPv6:
-			d.ip(b)
+			d.ip(p, b)
 			return
-		case etherVLAN, etherQinQ, etherQinQOld1, etherQinQOld2:
-			if tags++; tags == usualTags+1 {
-				d.stats.VLANDepth++
-			}
-			if len(b) < 4 || tags > maxTags {
+		case etherVLAN, etherQinQ, etherQinQOld:
+			if len(b) < 4 {
 				d.stats.LinkShort++
 				return
 			}
-			t, b = binary.BigEndian.Uint16(b[2:]), b[4:]
-		case etherMPLS, etherMPLSMulti:
-			d.mpls(b)
+			typ, b = be.Uint16(b[2:]), b[4:]
+		case etherMPLS, etherMPLSMC:
+			d.mpls(p, b)
 			return
 		case etherPPPoE:
-			// Version and type, code, session, length.
-			if len(b) < 6 {
+			if len(b) < 8 {
 				d.stats.LinkShort++
 				return
 			}
-			d.pppProtocol(b[6:])
+			d.ppp(p, b[6:])
+			return
+		case etherTEB:
+			d.ethernet(p, b)
 			return
 		default:
-			if t < ethertypeMin {
-				d.llc(b)
-				return
-			}
-			d.stats.NotIP++
+			d.stats.LinkUnknown++
 			return
 		}
 	}
+	d.stats.TagDepth++
 }
 
-// llc decodes 802.2: SNAP with an EtherType (RFC 1042), or the IP SAP.
-func (d *Decoder) llc(b []byte) {
-	switch {
-	case len(b) < 3:
-		d.stats.LinkShort++
-	case b[0] == 0xaa && b[1] == 0xaa && b[2] == 0x03 && len(b) >= 8:
-		t := binary.BigEndian.Uint16(b[6:])
-		if t < ethertypeMin {
-			// A length inside a SNAP header would be LLC in LLC without end.
-			d.stats.NotIP++
-			return
-		}
-		d.etherType(t, b[8:])
-	case b[0] == 0x06 && b[1] == 0x06 && b[2] == 0x03:
-		d.ip(b[3:])
-	default:
-		d.stats.NotIP++
-	}
-}
-
-// null decodes BSD loopback: an address family in the byte order of the host
-// that captured. The numbers of IPv6 are NetBSD's and Linux's 10 and 24,
-// FreeBSD's 28 and Darwin's 30.
-func (d *Decoder) null(b []byte) {
-	if len(b) < 4 {
-		d.stats.LinkShort++
-		return
-	}
-	af := binary.LittleEndian.Uint32(b)
-	if af > 0xffff {
-		af = binary.BigEndian.Uint32(b)
-	}
-	switch af {
-	case 2, 10, 24, 28, 30:
-		d.ip(b[4:])
-	default:
-		d.stats.NotIP++
-	}
-}
-
-// ppp decodes PPP, with or without HDLC address and control (RFC 1662).
-func (d *Decoder) ppp(b []byte) {
-	if len(b) >= 2 && b[0] == 0xff && b[1] == 0x03 {
-		b = b[2:]
-	}
-	d.pppProtocol(b)
-}
-
-// pppProtocol decodes what follows a PPP protocol field, of one octet when
-// compressed (RFC 1661 section 6.5).
-func (d *Decoder) pppProtocol(b []byte) {
-	if len(b) < 2 {
-		d.stats.LinkShort++
-		return
-	}
-	t, n := uint16(b[0]), 1
-	if t&1 == 0 {
-		t, n = binary.BigEndian.Uint16(b), 2
-	}
-	switch t {
-	case 0x0021, 0x0057:
-		d.ip(b[n:])
-	case 0x0281, 0x0283:
-		d.mpls(b[n:])
-	default:
-		d.stats.NotIP++
-	}
-}
-
-// mpls decodes a label stack (RFC 3032). What follows is told by its first
-// nibble: IP, or the control word of an Ethernet pseudowire (RFC 4448).
-func (d *Decoder) mpls(b []byte) {
-	for range maxLabels {
+// mpls skips labels to the bottom of the stack. What lies under it has no type;
+// IP is told by its version (RFC 4928 section 3).
+func (d *Decoder) mpls(p *packet, b []byte) {
+	for range maxTags {
 		if len(b) < 5 {
 			d.stats.LinkShort++
 			return
@@ -198,17 +131,46 @@ func (d *Decoder) mpls(b []byte) {
 		if !bottom {
 			continue
 		}
-		switch b[0] >> 4 {
-		case 4, 6:
-			d.ip(b)
-		case 0:
-			if len(b) >= 4 && d.enterTunnel() {
-				d.ethernet(b[4:])
-			}
-		default:
-			d.stats.NotIP++
+		if v := b[0] >> 4; v == 4 || v == 6 {
+			d.ip(p, b)
+		} else if len(b) > 4 && b[0] == 0 {
+			d.ethernet(p, b[4:]) // a pseudowire's control word (RFC 4385)
+		} else {
+			d.stats.LinkUnknown++
 		}
 		return
 	}
-	d.stats.MPLSDepth++
+	d.stats.TagDepth++
+}
+
+func (d *Decoder) ppp(p *packet, b []byte) {
+	switch {
+	case len(b) < 2:
+		d.stats.LinkShort++
+	case b[0] == 0x00 && (b[1] == 0x21 || b[1] == 0x57):
+		d.ip(p, b[2:])
+	case b[0] == 0x21 || b[0] == 0x57: // compressed protocol field (RFC 1661 section 6.5)
+		d.ip(p, b[1:])
+	default:
+		d.stats.LinkUnknown++
+	}
+}
+
+// loopback headers hold an address family in the byte order of whichever host
+// wrote them; families are small numbers, so either order is told apart.
+func (d *Decoder) loopback(p *packet, b []byte) {
+	if len(b) < 4 {
+		d.stats.LinkShort++
+		return
+	}
+	family := be.Uint32(b)
+	if family > 0xffff {
+		family = binary.LittleEndian.Uint32(b)
+	}
+	switch family {
+	case 2, 10, 24, 28, 30: // AF_INET, and AF_INET6 of Linux, NetBSD, FreeBSD, macOS
+		d.ip(p, b[4:])
+	default:
+		d.stats.LinkUnknown++
+	}
 }

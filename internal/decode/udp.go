@@ -1,41 +1,34 @@
 package decode
 
-import "encoding/binary"
-
 const udpHeader = 8
 
-// udp decodes a datagram, of which rest octets were on the wire.
-func (d *Decoder) udp(b []byte, rest int) {
+func (d *Decoder) udp(p *packet, b []byte) {
 	if len(b) < udpHeader {
-		if rest < udpHeader {
-			d.stats.UDPLength++
-		} else {
-			d.stats.SnapTruncated++
-		}
+		d.stats.UDPLength++
 		return
 	}
-	p := &d.p
-	p.sport, p.dport = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	dns := d.isDNS(p.sport) || d.isDNS(p.dport)
-	if !dns && !isTunnelPort(p.dport) {
+	src, dst, length := be.Uint16(b), be.Uint16(b[2:]), int(be.Uint16(b[4:]))
+	dns := d.isDNS(src) || d.isDNS(dst)
+	if !dns && !isTunnel(dst) {
 		return
 	}
-	length := int(binary.BigEndian.Uint16(b[4:]))
 	if length < udpHeader {
 		d.stats.UDPLength++
 		return
 	}
 	payload := b[udpHeader:min(length, len(b))]
+	if length > len(b) {
+		if p.cut {
+			d.stats.SnapTruncated++
+		} else {
+			d.stats.UDPLength++
+		}
+	}
+	p.meta.SrcPort, p.meta.DstPort = src, dst
+	// A client may use a tunnel's port as its source port.
 	if !dns {
-		d.udpTunnel(p.dport, payload)
-		return
+		d.tunnel(p, dst, payload)
+	} else if d.o.Messages {
+		d.message(p, payload, p.frame.Sender)
 	}
-	d.stats.UDP++
-	switch {
-	case length > rest:
-		d.stats.UDPLength++ // what is there is decoded all the same
-	case length > len(b):
-		d.stats.SnapTruncated++
-	}
-	d.message(payload, d.f.Sender, d.f.Owner)
 }
