@@ -20,24 +20,32 @@ func AppendTime(dst []byte, t int64) []byte {
 		days, tod = days-1, tod+86400
 	}
 	y, m, d := civil(days)
-	dst = append(dst, byte('0'+y/1000), byte('0'+y/100%10), byte('0'+y/10%10), byte('0'+y%10), '-')
-	dst = append2(dst, m)
-	dst = append(dst, '-')
-	dst = append2(dst, d)
-	dst = append(dst, 'T')
-	dst = append2(dst, int(tod/3600))
-	dst = append(dst, ':')
-	dst = append2(dst, int(tod/60%60))
-	dst = append(dst, ':')
-	dst = append2(dst, int(tod%60))
-	dst = append(dst, '.')
-	for div := int64(1e8); div > 0; div /= 10 {
-		dst = append(dst, byte('0'+ns/div%10))
-	}
-	return append(dst, 'Z')
+	var t30 [len("2006-01-02T15:04:05.000000000Z")]byte
+	put2(t30[0:], y/100)
+	put2(t30[2:], y%100)
+	t30[4] = '-'
+	put2(t30[5:], m)
+	t30[7] = '-'
+	put2(t30[8:], d)
+	t30[10] = 'T'
+	put2(t30[11:], int(tod/3600))
+	t30[13] = ':'
+	put2(t30[14:], int(tod/60%60))
+	t30[16] = ':'
+	put2(t30[17:], int(tod%60))
+	t30[19] = '.'
+	low := int(ns % 1e5)
+	put2(t30[20:], int(ns/1e7))
+	put2(t30[22:], int(ns/1e5%100))
+	put2(t30[24:], low/1000)
+	put2(t30[26:], low/10%100)
+	t30[28] = byte('0' + low%10)
+	t30[29] = 'Z'
+	return append(dst, t30[:]...)
 }
 
-func append2(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
+// put2 writes v, 0 to 99, as two digits.
+func put2(b []byte, v int) { b[1], b[0] = byte('0'+v%10), byte('0'+v/10) }
 
 // civil turns days since the Unix epoch into a date of the Gregorian calendar.
 // A year is taken to begin in March, so that the leap day is its last one.

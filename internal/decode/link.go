@@ -15,6 +15,7 @@ const (
 	etherVLAN    = 0x8100
 	etherIPv6    = 0x86dd
 	etherMPLS    = 0x8847
+	etherPPP     = 0x880b
 	etherMPLSMC  = 0x8848
 	etherPPPoE   = 0x8864
 	etherQinQ    = 0x88a8
@@ -48,9 +49,6 @@ func (d *Decoder) link(p *packet, link source.LinkType, b []byte) {
 	case source.LinkNull, source.LinkLoop:
 		d.loopback(p, b)
 	case source.LinkPPP:
-		if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
-			b = b[2:] // RFC 1662: address and control
-		}
 		d.ppp(p, b)
 	case source.LinkFDDI:
 		if len(b) < 13 {
@@ -58,6 +56,14 @@ func (d *Decoder) link(p *packet, link source.LinkType, b []byte) {
 			return
 		}
 		d.llc(p, b[13:])
+	case source.LinkRadiotap:
+		if len(b) < 4 || int(b[3])<<8|int(b[2]) > len(b) {
+			d.stats.LinkShort++
+			return
+		}
+		d.wifi(p, b[int(b[3])<<8|int(b[2]):])
+	case source.LinkWiFi:
+		d.wifi(p, b)
 	default:
 		d.stats.LinkUnknown++
 	}
@@ -144,6 +150,9 @@ func (d *Decoder) mpls(p *packet, b []byte) {
 }
 
 func (d *Decoder) ppp(p *packet, b []byte) {
+	if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
+		b = b[2:] // address and control (RFC 1662 section 3.1)
+	}
 	switch {
 	case len(b) < 2:
 		d.stats.LinkShort++
@@ -173,4 +182,28 @@ func (d *Decoder) loopback(p *packet, b []byte) {
 	default:
 		d.stats.LinkUnknown++
 	}
+}
+
+// wifi reads a data frame that is not encrypted (IEEE 802.11 section 9.3.2).
+func (d *Decoder) wifi(p *packet, b []byte) {
+	size := 24
+	if len(b) < size {
+		d.stats.LinkShort++
+		return
+	}
+	const data, qos, protected, toFromDS = 2, 0x80, 0x40, 3
+	if b[0]>>2&3 != data || b[0]&0x40 != 0 || b[1]&protected != 0 {
+		return // management, control, no data, or encrypted
+	}
+	if b[1]&toFromDS == toFromDS {
+		size += 6
+	}
+	if b[0]&qos != 0 {
+		size += 2
+	}
+	if len(b) < size {
+		d.stats.LinkShort++
+		return
+	}
+	d.llc(p, b[size:])
 }

@@ -4,6 +4,7 @@ package decode
 // Registry"; 8472 is Linux's default for VXLAN).
 const (
 	portGTPU      = 2152
+	portGREinUDP  = 4754
 	portVXLAN     = 4789
 	portGeneve    = 6081
 	portVXLANOld  = 8472
@@ -16,7 +17,11 @@ const (
 )
 
 func isTunnel(port uint16) bool {
-	return port == portVXLAN || port == portGeneve || port == portGTPU || port == portVXLANOld
+	switch port {
+	case portGTPU, portGREinUDP, portVXLAN, portGeneve, portVXLANOld:
+		return true
+	}
+	return false
 }
 
 // tunnel goes on inside a UDP tunnel.
@@ -32,6 +37,8 @@ func (d *Decoder) tunnel(p *packet, port uint16, b []byte) {
 				d.ether(p, be.Uint16(b[2:]), b[size:])
 			}
 		}
+	case portGREinUDP: // RFC 8086
+		d.gre(p, b)
 	case portGTPU: // 3GPP TS 29.281 section 5
 		d.gtp(p, b)
 	}
@@ -62,10 +69,18 @@ func (d *Decoder) gtp(p *packet, b []byte) {
 
 // gre: RFC 2784, with key and sequence number of RFC 2890.
 func (d *Decoder) gre(p *packet, b []byte) {
-	if len(b) < 4 || b[1]&7 != 0 {
+	if len(b) < 4 {
 		return
 	}
 	flags, typ := b[0], be.Uint16(b[2:])
+	switch b[1] & 7 {
+	case 0:
+	case 1:
+		d.pptp(p, b)
+		return
+	default:
+		return
+	}
 	size := 4
 	for _, flag := range [...]byte{0x80, 0x20, 0x10} { // checksum, key, sequence number
 		if flags&flag != 0 {
@@ -87,5 +102,19 @@ func (d *Decoder) gre(p *packet, b []byte) {
 	}
 	if size < len(b) {
 		d.ether(p, typ, b[size:])
+	}
+}
+
+// pptp: GRE version 1 (RFC 2637 section 4.1), which carries PPP.
+func (d *Decoder) pptp(p *packet, b []byte) {
+	size := 8
+	if b[0]&0x10 != 0 { // sequence number
+		size += 4
+	}
+	if b[1]&0x80 != 0 { // acknowledgment number
+		size += 4
+	}
+	if be.Uint16(b[2:]) == etherPPP && size < len(b) {
+		d.ppp(p, b[size:])
 	}
 }
