@@ -81,7 +81,8 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 		err = nil
 	}
 	err = errors.Join(err, writer.Flush())
-	if !o.quiet {
+	// Where nothing could be read, the error is all there is to say.
+	if !o.quiet && (err == nil || lane.Stats().Seen > 0) {
 		report.print()
 	}
 	return err

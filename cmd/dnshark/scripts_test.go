@@ -35,8 +35,12 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
-	if stderr := ts.ReadFile("stderr"); strings.Contains(stderr, "goroutine ") {
+	stderr := ts.ReadFile("stderr")
+	if strings.Contains(stderr, "goroutine ") {
 		ts.Fatalf("it panicked")
+	}
+	if ts.ReadFile("stdout") == "" && strings.Count(stderr, "\n") != 1 {
+		ts.Fatalf("not one line:\n%s", stderr)
 	}
 }
 

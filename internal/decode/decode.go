@@ -119,7 +119,9 @@ func (d *Decoder) message(p *packet, raw []byte, sender *event.Identity) {
 	if e.Msg.Unpack(raw) != dnswire.None {
 		d.stats.Broken++
 	}
-	if p.frame.Dir != source.DirUnknown {
+	// Only what was seen at a socket was seen at an end: a packet that leaves
+	// an interface may have been forwarded.
+	if p.frame.Cookie != 0 {
 		e.Observer = event.Server
 		if e.Flow.Egress != e.Msg.Flags.Response() {
 			e.Observer = event.Client
