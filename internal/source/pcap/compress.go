@@ -3,14 +3,14 @@ package pcap
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-	"github.com/ulikunitz/xz"
 )
 
 // Magic numbers of compressed files: RFC 1952, RFC 8878, the LZ4 frame format
@@ -22,8 +22,9 @@ var (
 	magicXZ   = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
 )
 
-// maxWindow bounds the memory that a zstd or xz file may ask for.
-const maxWindow = 32 << 20
+// maxWindow bounds the memory that a zstd or xz file may ask for. It is what
+// xz -9 and zstd --ultra -21 ask for.
+const maxWindow = 64 << 20
 
 // decompress tells compressed files by their first octets, never by their name.
 func decompress(r io.Reader) (io.ReadCloser, error) {
@@ -39,22 +40,24 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, magicZstd):
 		var z *zstd.Decoder
 		if z, err = zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2)); err == nil {
-			plain = z.IOReadCloser()
+			return damage{z.IOReadCloser()}, nil // it decodes ahead by itself
 		}
 	case bytes.HasPrefix(magic, magicLZ4):
-		plain = io.NopCloser(lz4.NewReader(b))
+		plain, err = io.NopCloser(lz4.NewReader(b)), nil
 	case bytes.HasPrefix(magic, magicXZ):
-		var x *xz.Reader
-		if x, err = (xz.ReaderConfig{DictCap: maxWindow}).NewReader(b); err == nil {
-			plain = io.NopCloser(x)
-		}
+		plain, err = io.NopCloser(newXZ(b)), nil
 	default:
 		return io.NopCloser(b), nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotCapture, err)
+	switch {
+	case err == nil:
+		return readAhead(damage{plain}), nil
+	case isEnd(err):
+		return nil, fmt.Errorf("%w within the header of its compression", ErrCut)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return nil, err
 	}
-	return damage{plain}, nil
+	return nil, fmt.Errorf("%w: %w", ErrNotCapture, err)
 }
 
 // damage tells of compressed data that cannot be read on.
@@ -62,7 +65,12 @@ type damage struct{ io.ReadCloser }
 
 func (d damage) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
-	if err != nil && !isEnd(err) {
+	switch {
+	case err == nil, isEnd(err), errors.Is(err, ErrUnsupported),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		err = fmt.Errorf("%w: it needs a window of more than %d MiB; decompress it first: zstd -d --long=31", ErrUnsupported, maxWindow>>20)
+	default:
 		err = fmt.Errorf("%w: %w", ErrCut, err)
 	}
 	return n, err

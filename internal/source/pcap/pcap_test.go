@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -234,22 +235,45 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-func FuzzRead(f *testing.F) {
-	f.Add(build(2))
-	f.Add([]byte{0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 28, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, file []byte) {
-		var l Lane
-		octets := 0
-		l.read(context.Background(), newReader(bytes.NewReader(file)), func(frames []source.Frame) error {
-			for i := range frames {
-				octets += len(frames[i].Data)
+// checkFuzz reads a file at once and octet by octet, which must be the same, and
+// no frame may hold more than the file does.
+func checkFuzz(t *testing.T, file []byte) {
+	if len(file) > 1<<16 {
+		return
+	}
+	want, wantErr := show(bytes.NewReader(file))
+	got, err := show(drip{bytes.NewReader(file)})
+	if !slices.Equal(got, want) || (err == nil) != (wantErr == nil) {
+		t.Errorf("%d frames, %v; octet by octet %d, %v", len(want), wantErr, len(got), err)
+	}
+	var l Lane
+	octets := 0
+	l.read(context.Background(), newReader(bytes.NewReader(file)), func(frames []source.Frame) error {
+		for i := range frames {
+			octets += len(frames[i].Data)
+			if f := frames[i]; f.Time < 0 || f.WireLen < len(f.Data) || len(f.Data) > MaxFrame || !known(f.Link) {
+				t.Errorf("%+v", f)
 			}
-			return nil
-		})
-		if octets > len(file) {
-			t.Errorf("%d octets out of %d", octets, len(file))
 		}
+		return nil
 	})
+	if octets > len(file) {
+		t.Errorf("%d octets out of %d", octets, len(file))
+	}
+}
+
+func FuzzPcap(f *testing.F) {
+	f.Add(build(2))
+	f.Add(classicFile(binary.BigEndian, magicNano, 101, "first", 5, "cut", 99))
+	f.Fuzz(checkFuzz)
+}
+
+func FuzzPcapng(f *testing.F) {
+	x := &builder{order: binary.LittleEndian}
+	f.Add(x.section(binary.LittleEndian).iface(1, 0, x.option(nil, optIfName, []byte("eth0")), x.option(nil, optIfTSResol, []byte{0x89})).
+		enhanced(0, 1<<40, 9, "datum").simple(4, "data").old(0, 1, 1, "x").block(5, make([]byte, 12)).
+		section(binary.BigEndian).iface(101, 3).iface(65000, 0).enhanced(1, 5, 5, "other").simple(9, "dat").file)
+	f.Fuzz(checkFuzz)
 }
 
 func BenchmarkRead(b *testing.B) {

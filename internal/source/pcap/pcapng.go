@@ -2,7 +2,9 @@ package pcap
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 
 	"github.com/dnshark-io/dnshark/internal/source"
@@ -14,6 +16,9 @@ type pcapng struct {
 	order  binary.ByteOrder
 	ifaces []iface
 	skip   uint32 // octets of an uninteresting block that are still to come
+
+	unread  uint64 // packets of a link type that the decoder does not know
+	strange source.LinkType
 }
 
 // iface is an interface of the current section.
@@ -42,7 +47,8 @@ const (
 	optIfName       = 2
 	optIfTSResol    = 9
 	optIfTSOffset   = 14
-	maxKnownBlock   = MaxFrame + 4096 // a packet with options
+	maxKnownBlock   = MaxFrame + 128<<10 // a packet with options
+	maxTime         = 1<<62 - 1          // ns, in the year 2116: later than any pcap file can say
 	enhancedHeader  = 20
 	simpleHeader    = 4
 	interfaceHeader = 8
@@ -54,6 +60,9 @@ func (p *pcapng) next(r *reader, f *source.Frame) error {
 			return err
 		}
 		h, err := r.window(8)
+		if errors.Is(err, io.EOF) && p.unread > 0 {
+			return fmt.Errorf("%w: %d packets have link type %d; all others were read", ErrUnsupported, p.unread, p.strange)
+		}
 		if err != nil {
 			return err
 		}
@@ -102,9 +111,14 @@ func (p *pcapng) next(r *reader, f *source.Frame) error {
 			return err
 		}
 		r.from += int(length)
-		if typ != blockInterface {
+		if typ == blockInterface {
+			continue
+		}
+		if known(f.Link) {
 			return nil
 		}
+		p.unread++
+		p.strange = f.Link
 	}
 }
 
@@ -180,7 +194,10 @@ func (p *pcapng) frame(typ uint32, body []byte, f *source.Frame) error {
 		f.Time = 0 // the block has none
 	} else {
 		captured, wire = p.order.Uint32(body[12:]), p.order.Uint32(body[16:])
-		f.Time = i.time(uint64(p.order.Uint32(body[4:]))<<32 | uint64(p.order.Uint32(body[8:])))
+		f.Time = min(max(0, i.time(uint64(p.order.Uint32(body[4:]))<<32|uint64(p.order.Uint32(body[8:])))), maxTime)
+	}
+	if captured > MaxFrame {
+		return fmt.Errorf("%w: a packet of %d octets is impossible", ErrCut, captured)
 	}
 	if int64(captured) > int64(len(body)-header) {
 		return fmt.Errorf("%w: a packet is longer than its block", ErrCut)

@@ -24,10 +24,14 @@ type reader struct {
 
 func newReader(src io.Reader) *reader { return &reader{src: src, buf: make([]byte, blockBytes)} }
 
-// refill moves what is left to the front and reads more behind it.
+// refill reads more behind what is left, which it moves to the front when the
+// block is half full: not every time, or a pipe that gives octets one by one
+// would make it work without end. No record is longer than half a block.
 func (r *reader) refill() {
-	r.to = copy(r.buf, r.buf[r.from:r.to])
-	r.from = 0
+	if r.from == r.to || r.to > len(r.buf)/2 {
+		r.to = copy(r.buf, r.buf[r.from:r.to])
+		r.from = 0
+	}
 	// A pipe that has little now is not waited for.
 	for n := 0; n == 0 && r.err == nil; {
 		n, r.err = r.src.Read(r.buf[r.to:])

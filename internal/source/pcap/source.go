@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/dnshark-io/dnshark/internal/source"
 )
@@ -50,7 +49,17 @@ func New(paths []string, o Options) *Source {
 
 // Open returns one lane, which reads all files: their packets stay in order.
 func (s *Source) Open(int) ([]source.Lane, error) {
-	return []source.Lane{&Lane{source: s}}, nil
+	l := &Lane{source: s}
+	for _, path := range s.paths {
+		// What cannot be looked at now is told when it is read.
+		if info, err := os.Stat(path); path == "-" || err == nil && !info.Mode().IsRegular() {
+			l.total = 0
+			break
+		} else if err == nil {
+			l.total += info.Size()
+		}
+	}
+	return []source.Lane{l}, nil
 }
 
 // Lane reads the files of a Source.
@@ -58,10 +67,13 @@ type Lane struct {
 	source    *Source
 	frames    atomic.Uint64
 	truncated atomic.Uint64
+	octets    atomic.Int64
+	total     int64
 	batch     []source.Frame
+	block     []byte // the memory of reader, used again for every file
 }
 
-// Run implements source.Lane. A bad file does not keep the next one from being
+// Run implements source.Lane. It returns nil when ctx ends. A bad file does not keep the next one from being
 // read; the errors of all files are joined.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	var errs []error
@@ -71,7 +83,7 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 			return end.err
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			break
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -91,6 +103,11 @@ func (l *Lane) Stats() source.Stats {
 	return source.Stats{Seen: n, Submitted: n, Truncated: l.truncated.Load()}
 }
 
+// Progress returns how many octets of the files were read, as they are stored,
+// and how many there are, 0 when that is unknown. It may be called at any time
+// from any goroutine.
+func (l *Lane) Progress() (read, total int64) { return l.octets.Load(), l.total }
+
 // Close implements source.Lane. Files are closed as soon as they are read.
 func (l *Lane) Close() error { return nil }
 
@@ -104,44 +121,31 @@ func (l *Lane) readFile(ctx context.Context, path string, take func([]source.Fra
 		}
 		defer f.Close()
 	}
-	r, err := decompress(f)
+	err := l.readInput(ctx, f, take)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	defer r.Close()
-	if err := l.read(ctx, newReader(r), take); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// open opens a regular file. Opening must not hang, as a FIFO without a writer
-// would, so it is opened without blocking and looked at first.
-func open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func (l *Lane) readInput(ctx context.Context, f *os.File, take func([]source.Frame) error) error {
+	// A reader that ends early takes its helpers with it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in, err := newInput(ctx, f, &l.octets)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	info, err := f.Stat()
+	plain, err := decompress(in)
 	if err != nil {
-		f.Close()
-		return nil, err
+		return err
 	}
-	what := ""
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
-		return f, nil
-	case mode.IsDir():
-		what = "is a directory; name the files in it"
-	case mode&os.ModeNamedPipe != 0:
-		what = "is a FIFO; give it as standard input: dnshark read - < FIFO"
-	case mode&os.ModeSocket != 0:
-		what = "is a socket, not a capture file"
-	default:
-		what = "is a device, not a capture file"
+	defer plain.Close()
+	defer cancel() // before Close, which may wait for a helper that waits for data
+	if l.block == nil {
+		l.block = make([]byte, blockBytes)
 	}
-	f.Close()
-	return nil, fmt.Errorf("%s: %s", path, what)
+	return l.read(ctx, &reader{src: plain, buf: l.block}, take)
 }
 
 // read reads a capture from its magic number on.
