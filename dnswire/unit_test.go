@@ -1,7 +1,9 @@
 package dnswire
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -289,4 +291,83 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%s: %d octets of text", c.typ, len(text))
 		}
 	}
+}
+
+// strictWire is the wire form of the name at off, read the simple way.
+func strictWire(b []byte, off int) (wire []byte) {
+	for b[off] != 0 {
+		if b[off] >= 0xc0 {
+			off = int(b[off]&63)<<8 | int(b[off+1])
+			continue
+		}
+		wire = append(wire, b[off:off+1+int(b[off])]...)
+		off += 1 + int(b[off])
+	}
+	return append(wire, 0)
+}
+
+// TestPointerTable: messages so full of pointers that the table of hops.go is
+// made say the same as a simple reading.
+func TestPointerTable(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var m Message
+	tables, whole := 0, 0
+	for range 3000 {
+		b := []byte{0, 1, 0x81, 0x80, 0, 0, 0, 81, 0, 0, 0, 0, 0, 0, 10, 0, 1, 0, 0, 0, 0, 0, 0}
+		starts := []int{12}
+		pointer := func() {
+			to := starts[max(0, len(starts)-2-rng.IntN(3))]
+			b = append(b, 0xc0|byte(to>>8), byte(to))
+		}
+		for range 150 { // places to point at, in the RDATA of the first record
+			starts = append(starts, len(b))
+			for range rng.IntN(2) {
+				b = append(b, 1, byte('a'+rng.IntN(26)))
+			}
+			if rng.IntN(30) == 0 {
+				b = append(b, 0)
+			} else {
+				pointer()
+			}
+		}
+		b[21], b[22] = byte((len(b)-23)>>8), byte(len(b)-23)
+		var owners []int
+		for range 80 {
+			owners = append(owners, len(b))
+			for range rng.IntN(3) {
+				b = append(b, 1, byte('A'+rng.IntN(26)))
+			}
+			to := starts[len(starts)-1-rng.IntN(20)]
+			b = append(b, 0xc0|byte(to>>8), byte(to), 0, 10, 0, 1, 0, 0, 0, 0, 0, 0)
+		}
+		if rng.IntN(3) == 0 { // something is bad
+			b[23+rng.IntN(200)] = byte(rng.Uint32())
+		}
+		broken := m.Unpack(b)
+		if strictWalk(b) != (broken == None) {
+			t.Fatalf("%s, a strict reading says otherwise: %x", broken, b)
+		}
+		if m.Anomalies.Has(PtrLimit) {
+			tables++
+		}
+		if broken != None {
+			continue
+		}
+		whole++
+		for i, off := range owners {
+			n := m.Records[i+1].Name
+			want := strictWire(b, off)
+			if got := m.AppendWire(nil, n); !bytes.Equal(got, want) || int(n.Len) != len(want) {
+				t.Fatalf("%x of %d octets, want %x", got, n.Len, want)
+			}
+			back, err := AppendWireName(nil, string(m.AppendName(nil, n)))
+			if err != nil || !bytes.Equal(back, want) {
+				t.Fatalf("%x reads back as %x: %v", want, back, err)
+			}
+		}
+	}
+	if tables < 100 || whole < 100 {
+		t.Errorf("%d messages with a table, %d whole", tables, whole)
+	}
+	t.Logf("%d messages with a table, %d whole", tables, whole)
 }
