@@ -121,6 +121,18 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
+// The table of interfaces is bounded, and who is beyond it is refused.
+func TestManyInterfaces(t *testing.T) {
+	b := (&builder{}).section(binary.LittleEndian)
+	for range maxInterfaces + 5 {
+		b.iface(1, 0)
+	}
+	check(t, "the last", (&builder{binary.LittleEndian, slices.Clone(b.file)}).enhanced(maxInterfaces-1, 1, 1, "a").file,
+		[]string{`1000 1/1 link 1 "" "a"`}, nil)
+	check(t, "one beyond", (&builder{binary.LittleEndian, slices.Clone(b.file)}).enhanced(maxInterfaces+4, 1, 1, "a").file, nil, ErrUnsupported)
+	check(t, "none", b.enhanced(maxInterfaces+5, 1, 1, "a").file, nil, ErrCut)
+}
+
 // A file cut anywhere yields the packets before the cut.
 func TestCutAnywhere(t *testing.T) {
 	ng := (&builder{}).section(binary.BigEndian).iface(1, 0)

@@ -288,3 +288,27 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(frames), "ns/packet")
 }
+
+// The way of a whole file, with system calls and decompression.
+func BenchmarkFile(b *testing.B) {
+	const packets = 200_000
+	plain := build(packets)
+	files := compressions(b, plain)
+	files["plain"] = plain
+	for _, name := range []string{"plain", "gzip", "zstd", "lz4", "xz"} {
+		path := filepath.Join(b.TempDir(), "file")
+		if err := os.WriteFile(path, files[name], 0o600); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				lanes, _ := New([]string{path}, Options{}).Open(1)
+				if err := lanes[0].Run(context.Background(), func([]source.Frame) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*packets), "ns/packet")
+		})
+	}
+}

@@ -17,6 +17,7 @@ type pcapng struct {
 	ifaces []iface
 	skip   uint32 // octets of an uninteresting block that are still to come
 
+	surplus uint64 // interfaces of the section beyond the bound
 	unread  uint64 // packets of a link type that the decoder does not know
 	strange source.LinkType
 }
@@ -41,7 +42,7 @@ const (
 	byteOrderMagic  = 0x1a2b3c4d
 	blockFrame      = 12 // type and both lengths
 	microseconds    = 6
-	maxInterfaces   = 1 << 16
+	maxInterfaces   = 1 << 14
 	maxName         = 256
 	optEnd          = 0
 	optIfName       = 2
@@ -79,7 +80,7 @@ func (p *pcapng) next(r *reader, f *source.Frame) error {
 			default:
 				return fmt.Errorf("%w: a pcapng section without byte order", ErrNotCapture)
 			}
-			p.ifaces = p.ifaces[:0]
+			p.ifaces, p.surplus = p.ifaces[:0], 0
 		}
 		typ, length := p.order.Uint32(h), p.order.Uint32(h[4:])
 		if length < blockFrame || length%4 != 0 {
@@ -160,9 +161,11 @@ func (p *pcapng) addInterface(body []byte) error {
 	}
 	// A file may claim any number of interfaces. Packets of those beyond the
 	// bound are refused, not given to another interface.
-	if len(p.ifaces) < maxInterfaces {
-		p.ifaces = append(p.ifaces, i)
+	if len(p.ifaces) == maxInterfaces {
+		p.surplus++
+		return nil
 	}
+	p.ifaces = append(p.ifaces, i)
 	return nil
 }
 
@@ -181,6 +184,9 @@ func (p *pcapng) frame(typ uint32, body []byte, f *source.Frame) error {
 		number = uint32(p.order.Uint16(body))
 	}
 	if int64(number) >= int64(len(p.ifaces)) {
+		if all := uint64(len(p.ifaces)) + p.surplus; uint64(number) < all {
+			return fmt.Errorf("%w: a packet of interface %d of %d; the first %d are read", ErrUnsupported, number, all, maxInterfaces)
+		}
 		return fmt.Errorf("%w: a packet of interface %d, which is not described", ErrCut, number)
 	}
 	i := &p.ifaces[number]

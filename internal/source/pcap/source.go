@@ -122,6 +122,9 @@ func (l *Lane) readFile(ctx context.Context, path string, take func([]source.Fra
 		defer f.Close()
 	}
 	err := l.readInput(ctx, f, take)
+	if errors.Is(err, ErrCut) {
+		return fmt.Errorf("%s: %w; all packets before that were read", name, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
