@@ -84,10 +84,14 @@ func classicFile(order binary.AppendByteOrder, magic, link uint32, packets ...an
 	return f
 }
 
+// memory is used again and again: tests do not run side by side, and fuzzing
+// would spend its time on clearing new blocks.
+var memory = make([]byte, blockBytes)
+
 // show reads a file and returns its frames, a line each.
 func show(r io.Reader) (lines []string, err error) {
 	var l Lane
-	err = l.read(context.Background(), newReader(r), func(frames []source.Frame) error {
+	err = l.read(context.Background(), &reader{src: r, buf: memory}, func(frames []source.Frame) error {
 		for _, f := range frames {
 			lines = append(lines, fmt.Sprintf("%d %d/%d link %d %q %.20q", f.Time, len(f.Data), f.WireLen, f.Link, f.Iface, f.Data))
 		}

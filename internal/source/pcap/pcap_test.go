@@ -248,7 +248,7 @@ func checkFuzz(t *testing.T, file []byte) {
 	}
 	var l Lane
 	octets := 0
-	l.read(context.Background(), newReader(bytes.NewReader(file)), func(frames []source.Frame) error {
+	l.read(context.Background(), &reader{src: bytes.NewReader(file), buf: memory}, func(frames []source.Frame) error {
 		for i := range frames {
 			octets += len(frames[i].Data)
 			if f := frames[i]; f.Time < 0 || f.WireLen < len(f.Data) || len(f.Data) > MaxFrame || !known(f.Link) {
