@@ -103,6 +103,9 @@ var flagNames = [...]struct {
 	{dnswire.FlagRA, `"ra",`}, {dnswire.FlagZ, `"z",`}, {dnswire.FlagAD, `"ad",`}, {dnswire.FlagCD, `"cd",`},
 }
 
+// countKeys are the header's names of the sections (RFC 1035 section 4.1.1).
+var countKeys = [...]string{`,"counts":{"qd":`, `,"an":`, `,"ns":`, `,"ar":`}
+
 // closeList replaces the comma behind the last element, if any, by a bracket.
 func closeList(dst []byte) []byte {
 	if n := len(dst) - 1; dst[n] == ',' {
@@ -138,7 +141,10 @@ func appendDNS(dst []byte, e *Event) []byte {
 	if hasOPT {
 		dst = appendEDNS(dst, m, &opt)
 	}
-	dst = AppendUint(append(dst, `,"size":`...), uint64(len(m.Raw)))
+	for i, key := range countKeys {
+		dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
+	}
+	dst = AppendUint(append(dst, `},"size":`...), uint64(len(m.Raw)))
 	dst = appendBool(append(dst, `,"incomplete":`...), m.Broken != dnswire.None)
 	dst = append(dst, `,"anomalies":[`...)
 	if !m.Anomalies.Empty() {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -353,4 +354,90 @@ func TestLiveInterface(t *testing.T) {
 	if e.Observer != "passive" || e.Process != nil || e.Metadata.Iface != "c0" || e.Transaction.State != "answered" {
 		t.Errorf("%s", out)
 	}
+}
+
+// asNobody returns a command without any capability but those given.
+func asNobody(host *testkit.Host, caps string, name string, args ...string) *exec.Cmd {
+	drop := []string{"--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs",
+		"--inh-caps=-all" + caps, "--ambient-caps=-all" + caps, name}
+	return host.Command("setpriv", append(drop, args...)...)
+}
+
+// shareable returns the program where everybody may run it.
+func shareable(t *testing.T) string {
+	t.Helper()
+	bin := testkit.Dnshark(t)
+	if err := os.Chmod(filepath.Dir(bin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Without eBPF, the interfaces; processes are then unknown, and said to be.
+func TestLiveFallback(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "setpriv")
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	out := &testkit.Buffer{}
+	cmd := asNobody(host, ",+net_raw", shareable(t), "-o", "json", "--count", "1")
+	cmd.Stdout = out
+	d := testkit.Start(t, cmd)
+	testkit.Eventually(t, 10*time.Second, "the agent to watch", func() bool {
+		return d.Ended() || strings.Contains(d.Output.String(), "watching all interfaces")
+	})
+	host.Run("dig", "@127.0.0.1", "fallback.example.test")
+	if err := d.Wait(t, 5*time.Second); err != nil {
+		t.Fatalf("%v: %s", err, d.Output)
+	}
+	var e seen
+	if err := json.Unmarshal([]byte(out.String()), &e); err != nil {
+		t.Fatal(err)
+	}
+	if e.Process != nil || e.Observer != "passive" || e.Metadata.Iface != "lo" || e.Transaction.State != "answered" {
+		t.Errorf("%s", out)
+	}
+	if !strings.Contains(d.Output.String(), "CAP_BPF") {
+		t.Errorf("why there is no eBPF is not told: %s", d.Output)
+	}
+}
+
+// With no capability at all: one line that names what is missing, and 77.
+func TestLiveNotPermitted(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "setpriv")
+	for _, args := range [][]string{{}, {"-i", "lo"}} {
+		cmd := asNobody(testkit.Machine(t), "", shareable(t), args...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != exitNotPermitted {
+			t.Errorf("dnshark %v: %v, want exit code %d", args, err, exitNotPermitted)
+		}
+		text := string(out)
+		if strings.Count(text, "\n") != 1 || !strings.Contains(text, "CAP_NET_RAW") || !strings.Contains(text, "sudo") {
+			t.Errorf("dnshark %v says:\n%s", args, text)
+		}
+		if len(args) == 0 && !strings.Contains(text, "CAP_BPF") {
+			t.Errorf("dnshark %v says:\n%s", args, text)
+		}
+	}
+}
+
+// Packets of every port, when asked for, with their headers.
+func TestLivePackets(t *testing.T) {
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	a := startAgent(t, "-e", "net_packet_udp,net_packet_tcp,net_packet_ip")
+	host.Run("dig", "+tcp", "@127.0.0.1", "packets.example.test")
+	kinds := map[string]bool{}
+	testkit.Eventually(t, 2*time.Second, "TCP packets", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, e := range a.events {
+			if e.Metadata.Iface == "lo" {
+				kinds[e.Event] = true
+			}
+		}
+		return kinds["net_packet_tcp"] && kinds["net_packet_ip"]
+	})
 }
