@@ -116,8 +116,11 @@ func (d *Decoder) message(p *packet, raw []byte, sender *event.Identity) {
 	p.flow(e)
 	e.Sender, e.Owner = sender, p.frame.Owner
 	d.stats.Messages++
-	if e.Msg.Unpack(raw) != dnswire.None {
-		d.stats.Broken++
+	if broken := e.Msg.Unpack(raw); broken != dnswire.None {
+		d.stats.Broken[broken]++
+	}
+	if !e.Msg.Anomalies.Empty() {
+		d.stats.count(&e.Msg)
 	}
 	// Only what was seen at a socket was seen at an end: a packet that leaves
 	// an interface may have been forwarded.

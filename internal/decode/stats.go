@@ -3,6 +3,8 @@ package decode
 import (
 	"fmt"
 	"strings"
+
+	"github.com/dnshark-io/dnshark/dnswire"
 )
 
 // Stats counts what a Decoder met. Frames and packets that are not DNS are no
@@ -10,7 +12,11 @@ import (
 type Stats struct {
 	Frames   uint64
 	Messages uint64 // DNS messages, broken ones included
-	Broken   uint64 // of these, the ones that could not be read to their end
+	// Broken counts the messages that could not be read to their end, each
+	// under the one reason for it; Anomalies counts messages under everything
+	// odd about them.
+	Broken    [dnswire.NumAnomalies]uint64
+	Anomalies [dnswire.NumAnomalies]uint64
 
 	LinkUnknown     uint64 // link layer or ethertype that is not IP
 	LinkShort       uint64
@@ -45,7 +51,7 @@ func (s Stats) String() string {
 		n    uint64
 		name string
 	}{
-		{s.Broken, "broken"}, {s.LinkUnknown, "link_unknown"}, {s.LinkShort, "link_short"}, {s.TagDepth, "tag_depth"},
+		{s.LinkUnknown, "link_unknown"}, {s.LinkShort, "link_short"}, {s.TagDepth, "tag_depth"},
 		{s.TunnelDepth, "tunnel_depth"}, {s.IPLength, "ip_len"}, {s.ExtensionLimit, "ext_header_limit"},
 		{s.FragmentParts, "ip_fragments"}, {s.FragmentOverlap, "ip_frag_overlap"}, {s.FragmentTooBig, "ip_frag_too_big"},
 		{s.FragmentTimeout, "ip_frag_timeout"}, {s.FragmentEvicted, "ip_frag_evicted"}, {s.UDPLength, "udp_len"},
@@ -58,5 +64,25 @@ func (s Stats) String() string {
 			fmt.Fprintf(&b, ", %d %s", c.n, c.name)
 		}
 	}
+	list(&b, "broken", &s.Broken)
+	list(&b, "odd", &s.Anomalies)
 	return b.String()
+}
+
+func list(b *strings.Builder, title string, counts *[dnswire.NumAnomalies]uint64) {
+	separator := "; " + title + ": "
+	for a, n := range counts {
+		if n > 0 {
+			fmt.Fprintf(b, "%s%d %v", separator, n, dnswire.Anomaly(a))
+			separator = ", "
+		}
+	}
+}
+
+func (s *Stats) count(m *dnswire.Message) {
+	for a := range dnswire.Anomaly(dnswire.NumAnomalies) {
+		if m.Anomalies.Has(a) {
+			s.Anomalies[a]++
+		}
+	}
 }
