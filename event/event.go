@@ -46,6 +46,7 @@ type Event struct {
 	Msg      dnswire.Message
 	Flow     Flow
 	Txn      Transaction
+	Capped   bool // an encoder left something out, to stay within bounds
 	Packet   Packet
 	// Sender is the task that put the packet on the wire, Owner the one that
 	// last sent on its socket; nil when unknown.

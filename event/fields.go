@@ -113,7 +113,7 @@ var (
 			{"counts.ar", "uint16", "records in the additional section, OPT included"},
 			{"size", "uint16", "length of the message in octets"},
 			{"incomplete", "bool", "true when the message could not be read to its end"},
-			{"anomalies[]", "[]string", "names of everything odd or broken in the message"},
+			{"anomalies[]", "[]string", "names of everything odd or broken in the message; event_capped: the event would be longer than 64 KiB and lacks records or options, see counts"},
 		},
 		Append: appendDNS,
 	}

@@ -8,6 +8,24 @@ import (
 // appendQuoted or through dnswire's presentation format, which is printable
 // ASCII, and escapeTail; there is no third way.
 
+// An event is at most 64 KiB, whatever the message: lists end before the element
+// that would break the bounds. Counts of the sections tell what is left out.
+const (
+	maxQuestionList = 8 << 10
+	maxResponseList = 20 << 10
+	maxMessage      = 30 << 10
+)
+
+// keep drops the element of a list that was appended last, at before, if the
+// octets since start are more than limit. It reports whether the list goes on.
+func (e *Event) keep(dst []byte, start, before, limit int) ([]byte, bool) {
+	if len(dst)-start <= limit {
+		return dst, true
+	}
+	e.Capped = true
+	return dst[:before], false
+}
+
 func appendMetadata(dst []byte, e *Event) []byte {
 	m := &e.Meta
 	dst = AppendAddr(append(dst, `{"src_ip":"`...), m.SrcIP)
@@ -38,15 +56,14 @@ func appendQueryData(dst []byte, m *dnswire.Message, q *dnswire.Question) []byte
 }
 
 func appendQuestions(dst []byte, e *Event) []byte {
-	m := &e.Msg
+	m, start, more := &e.Msg, len(dst), true
 	dst = append(dst, '[')
-	for i := range m.Questions {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendQueryData(dst, m, &m.Questions[i])
+	for i := 0; i < len(m.Questions) && more; i++ {
+		before := len(dst)
+		dst = append(appendQueryData(dst, m, &m.Questions[i]), ',')
+		dst, more = e.keep(dst, start, before, maxQuestionList)
 	}
-	return append(dst, ']')
+	return closeList(dst)
 }
 
 // appendResponse writes one element per question. With several questions an
@@ -54,34 +71,33 @@ func appendQuestions(dst []byte, e *Event) []byte {
 // owner is none of them follows the answer before it, as the links of a CNAME
 // chain do.
 func appendResponse(dst []byte, e *Event) []byte {
-	m := &e.Msg
+	m, start, more := &e.Msg, len(dst), true
 	answers := m.Answer()
 	dst = append(dst, '[')
-	for i := range m.Questions {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
+	for i := 0; i < len(m.Questions) && more; i++ {
+		before := len(dst)
 		dst = appendQueryData(append(dst, `{"query_data":`...), m, &m.Questions[i])
+		if dst, more = e.keep(dst, start, before, maxResponseList); !more {
+			break
+		}
 		dst = append(dst, `,"dns_answer":[`...)
-		n, owner := 0, 0
-		for j := range answers {
+		owner := 0
+		for j := 0; j < len(answers) && more; j++ {
 			r := &answers[j]
 			if len(m.Questions) > 1 {
 				if owner = questionOf(m, r.Name, owner); owner != i {
 					continue
 				}
 			}
-			if n++; n > 1 {
-				dst = append(dst, ',')
-			}
+			before := len(dst)
 			dst = r.Type.Append(append(dst, `{"answer_type":"`...))
 			dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
 			dst = appendData(append(dst, `,"answer":"`...), m, r)
-			dst = append(dst, `"}`...)
+			dst, more = e.keep(append(dst, `"},`...), start, before, maxResponseList)
 		}
-		dst = append(dst, `]}`...)
+		dst = append(closeList(dst), `},`...)
 	}
-	return append(dst, ']')
+	return closeList(dst)
 }
 
 // questionOf returns the index of the question named n, or otherwise.
@@ -116,7 +132,7 @@ func closeList(dst []byte) []byte {
 }
 
 func appendDNS(dst []byte, e *Event) []byte {
-	m := &e.Msg
+	m, start := &e.Msg, len(dst)
 	dst = AppendUint(append(dst, `{"id":`...), uint64(m.ID))
 	dst = m.Flags.Opcode().Append(append(dst, `,"opcode":"`...))
 	dst = m.RCode().Append(append(dst, `","rcode":"`...))
@@ -127,19 +143,20 @@ func appendDNS(dst []byte, e *Event) []byte {
 		}
 	}
 	dst = append(closeList(dst), `,"questions":[`...)
-	for i := range m.Questions {
+	for i, more := 0, true; i < len(m.Questions) && more; i++ {
+		before := len(dst)
 		q := &m.Questions[i]
 		dst = appendName(append(dst, `{"name":"`...), m, q.Name)
 		dst = q.Type.Append(append(dst, `","type":"`...))
 		dst = q.Class.Append(append(dst, `","class":"`...))
-		dst = append(dst, `"},`...)
+		dst, more = e.keep(append(dst, `"},`...), start, before, maxQuestionList)
 	}
 	opt, hasOPT := m.EDNS()
-	dst = appendRecords(append(closeList(dst), `,"answer":[`...), m, m.Answer(), opt.Record)
-	dst = appendRecords(append(dst, `,"authority":[`...), m, m.Authority(), opt.Record)
-	dst = appendRecords(append(dst, `,"additional":[`...), m, m.Additional(), opt.Record)
+	dst = e.appendRecords(append(closeList(dst), `,"answer":[`...), start, m.Answer(), opt.Record)
+	dst = e.appendRecords(append(dst, `,"authority":[`...), start, m.Authority(), opt.Record)
+	dst = e.appendRecords(append(dst, `,"additional":[`...), start, m.Additional(), opt.Record)
 	if hasOPT {
-		dst = appendEDNS(dst, m, &opt)
+		dst = e.appendEDNS(dst, start, &opt)
 	}
 	for i, key := range countKeys {
 		dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
@@ -154,39 +171,50 @@ func appendDNS(dst []byte, e *Event) []byte {
 			}
 		}
 	}
+	if e.Capped {
+		dst = append(dst, `"event_capped",`...)
+	}
 	return append(closeList(dst), '}')
 }
 
-// appendRecords leaves out the record skip, which stands elsewhere.
-func appendRecords(dst []byte, m *dnswire.Message, rs []dnswire.Record, skip *dnswire.Record) []byte {
-	for i := range rs {
+// appendRecords leaves out the record skip, which stands elsewhere. start is
+// where the message begins.
+func (e *Event) appendRecords(dst []byte, start int, rs []dnswire.Record, skip *dnswire.Record) []byte {
+	m := &e.Msg
+	for i, more := 0, true; i < len(rs) && more; i++ {
 		r := &rs[i]
 		if r == skip {
 			continue
 		}
+		before := len(dst)
 		dst = appendName(append(dst, `{"name":"`...), m, r.Name)
 		dst = r.Type.Append(append(dst, `","type":"`...))
 		dst = r.Class.Append(append(dst, `","class":"`...))
 		dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
 		dst = appendData(append(dst, `,"data":"`...), m, r)
-		dst = append(dst, `"},`...)
+		dst, more = e.keep(append(dst, `"},`...), start, before, maxMessage)
 	}
 	return closeList(dst)
 }
 
-func appendEDNS(dst []byte, m *dnswire.Message, o *dnswire.EDNS) []byte {
+func (e *Event) appendEDNS(dst []byte, start int, o *dnswire.EDNS) []byte {
+	m := &e.Msg
 	dst = AppendUint(append(dst, `,"edns":{"version":`...), uint64(o.Version))
 	dst = AppendUint(append(dst, `,"udp_size":`...), uint64(o.UDPSize))
 	dst = appendBool(append(dst, `,"do":`...), o.DO)
 	dst = AppendUint(append(dst, `,"ext_rcode":`...), uint64(o.ExtRCode))
 	dst = append(dst, `,"options":[`...)
 	for option := range m.Options() {
+		before := len(dst)
 		dst = AppendUint(append(dst, `{"code":`...), uint64(option.Code))
 		dst = option.Code.Append(append(dst, `,"name":"`...))
 		dst = append(dst, `","data":"`...)
 		at := len(dst)
 		dst = escapeTail(m.AppendOption(dst, option), at)
-		dst = append(dst, `"},`...)
+		more := false
+		if dst, more = e.keep(append(dst, `"},`...), start, before, maxMessage); !more {
+			break
+		}
 	}
 	return append(closeList(dst), '}')
 }
