@@ -1,6 +1,9 @@
 package event
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	"github.com/dnshark-io/dnshark/dnswire"
 )
 
@@ -162,6 +165,12 @@ func appendDNS(dst []byte, e *Event) []byte {
 		dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
 	}
 	dst = AppendUint(append(dst, `},"size":`...), uint64(len(m.Raw)))
+	if e.Capped || capped(m) {
+		dst = appendDigest(dst, m.Raw)
+	}
+	if m.Flags.Opcode() == dnswire.OpcodeUpdate {
+		dst = append(dst, `,"sections":["zone","prerequisite","update","additional"]`...)
+	}
 	dst = appendBool(append(dst, `,"incomplete":`...), m.Broken != dnswire.None)
 	dst = append(dst, `,"anomalies":[`...)
 	if !m.Anomalies.Empty() {
@@ -191,10 +200,34 @@ func (e *Event) appendRecords(dst []byte, start int, rs []dnswire.Record, skip *
 		dst = r.Type.Append(append(dst, `","type":"`...))
 		dst = r.Class.Append(append(dst, `","class":"`...))
 		dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
-		dst = appendData(append(dst, `,"data":"`...), m, r)
-		dst, more = e.keep(append(dst, `"},`...), start, before, maxMessage)
+		dst = append(appendData(append(dst, `,"data":"`...), m, r), '"')
+		if r.Fault != dnswire.None {
+			dst = append(append(append(dst, `,"fault":"`...), r.Fault.String()...), '"')
+		}
+		if r.Len > longData && capped(m) {
+			dst = AppendUint(append(dst, `,"size":`...), uint64(r.Len))
+			dst = appendDigest(dst, m.RData(r))
+		}
+		dst, more = e.keep(append(dst, `},`...), start, before, maxMessage)
 	}
 	return closeList(dst)
+}
+
+// longData is the length of RDATA from which on its text may be cut.
+const longData = 256
+
+// capped reports whether dnswire left something out of a message's text.
+func capped(m *dnswire.Message) bool {
+	a := &m.Anomalies
+	return a.Has(dnswire.TextCapped) || a.Has(dnswire.TypesCapped) || a.Has(dnswire.OptionsCapped) ||
+		a.Has(dnswire.RecordsCapped) || a.Has(dnswire.QuestionsCapped)
+}
+
+// appendDigest tells what was left out from what was never there: whoever has
+// the octets can compare.
+func appendDigest(dst, octets []byte) []byte {
+	sum := sha256.Sum256(octets)
+	return append(hex.AppendEncode(append(dst, `,"sha256":"`...), sum[:]), '"')
 }
 
 func (e *Event) appendEDNS(dst []byte, start int, o *dnswire.EDNS) []byte {

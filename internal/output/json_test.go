@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -48,6 +49,19 @@ func batch(t testing.TB) *event.Batch {
 		e.Txn = event.Transaction{State: event.StateAnswered, Latency: 1_234_567}
 		e.Msg.Unpack(raw)
 	}
+	// One with everything that is rare: an UPDATE with a fault and a long text.
+	update := new(dns.Msg)
+	update.SetUpdate("a.example.")
+	update.Response = true
+	update.Answer = []dns.RR{
+		&dns.RFC3597{Hdr: dns.RR_Header{Name: "a.example.", Rrtype: dns.TypeA, Class: dns.ClassINET}, Rdata: "01"},
+		&dns.RFC3597{Hdr: dns.RR_Header{Name: "a.example.", Rrtype: 65400, Class: dns.ClassINET}, Rdata: strings.Repeat("ab", 5000)},
+	}
+	raw, err := update.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Next().Msg.Unpack(raw)
 	response, err := kind.Parse([]string{"net_packet_dns_response"})
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +73,8 @@ func batch(t testing.TB) *event.Batch {
 func TestJSONLines(t *testing.T) {
 	out := NewJSON().Append(nil, batch(t))
 	lines := bytes.Split(bytes.TrimSuffix(out, []byte("\n")), []byte("\n"))
-	if len(lines) != 7 {
-		t.Fatalf("%d lines, want 7", len(lines))
+	if len(lines) != 8 {
+		t.Fatalf("%d lines, want 8", len(lines))
 	}
 	for _, line := range lines {
 		var v map[string]any
