@@ -20,8 +20,8 @@ func (b *Batch) Next() *Event {
 		b.Events = append(b.Events, Event{})
 	}
 	e := &b.Events[n]
-	msg := e.Msg
-	*e = Event{Host: b.Host, Msg: msg}
+	// Msg is left alone: Unpack begins anew and uses its memory again.
+	e.Observation = Observation{Host: b.Host}
 	return e
 }
 

@@ -37,13 +37,21 @@ func (o Observer) String() string {
 // Event is one observation. Everything it refers to belongs to its Batch and
 // dies when the batch is reset; copy what must outlive it.
 type Event struct {
+	Observation
+	Msg dnswire.Message
+
+	names [8]written
+	data  [16]written
+}
+
+// Observation is what is known of a message or packet beside the message.
+type Observation struct {
 	Time     int64  // ns since the Unix epoch, the packet's own time
 	Kinds    uint32 // bit i set: emit as kind i of the catalogue
 	Class    Class
 	Observer Observer
 	Host     string // the observing host's name
 	Meta     PktMeta
-	Msg      dnswire.Message
 	Flow     Flow
 	Txn      Transaction
 	Capped   bool // an encoder left something out, to stay within bounds

@@ -1,7 +1,5 @@
 package event
 
-import "strconv"
-
 // Field is a top-level key of an event. One table of fields feeds the JSON
 // output and the generated documentation.
 type Field struct {
@@ -184,6 +182,3 @@ var (
 		Append: appendUDP,
 	}
 )
-
-// AppendUint appends v in decimal.
-func AppendUint(dst []byte, v uint64) []byte { return strconv.AppendUint(dst, v, 10) }

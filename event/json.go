@@ -41,18 +41,43 @@ func appendMetadata(dst []byte, e *Event) []byte {
 	return append(dst, '}')
 }
 
-func appendName(dst []byte, m *dnswire.Message, n dnswire.Name) []byte {
-	at := len(dst)
-	return escapeTail(m.AppendName(dst, n), at)
+// written remembers where in an event's own text a name or RDATA stands, so that
+// it is copied where it comes again: a question's name comes at least thrice.
+// Off is its place in the message; 0, the header, is no such place.
+type written struct {
+	off uint16
+	at  uint32
+	n   uint32
 }
 
-func appendData(dst []byte, m *dnswire.Message, r *dnswire.Record) []byte {
+// Rewind forgets what was written of the event. An encoder calls it before it
+// begins the event's text.
+func (e *Event) Rewind() { e.names, e.data = [len(e.names)]written{}, [len(e.data)]written{} }
+
+func (e *Event) appendName(dst []byte, n dnswire.Name) []byte {
+	w := &e.names[n.Off/2%uint16(len(e.names))]
+	if w.off == n.Off && n.Off != 0 {
+		return append(dst, dst[w.at:w.at+w.n]...)
+	}
 	at := len(dst)
-	return escapeTail(m.AppendRData(dst, r), at)
+	dst = escapeTail(e.Msg.AppendName(dst, n), at)
+	*w = written{n.Off, uint32(at), uint32(len(dst) - at)}
+	return dst
 }
 
-func appendQueryData(dst []byte, m *dnswire.Message, q *dnswire.Question) []byte {
-	dst = appendName(append(dst, `{"query":"`...), m, q.Name)
+func (e *Event) appendData(dst []byte, r *dnswire.Record) []byte {
+	w := &e.data[r.Off/4%uint16(len(e.data))]
+	if w.off == r.Off {
+		return append(dst, dst[w.at:w.at+w.n]...)
+	}
+	at := len(dst)
+	dst = escapeTail(e.Msg.AppendRData(dst, r), at)
+	*w = written{r.Off, uint32(at), uint32(len(dst) - at)}
+	return dst
+}
+
+func (e *Event) appendQueryData(dst []byte, q *dnswire.Question) []byte {
+	dst = e.appendName(append(dst, `{"query":"`...), q.Name)
 	dst = q.Type.Append(append(dst, `","query_type":"`...))
 	dst = q.Class.Append(append(dst, `","query_class":"`...))
 	return append(dst, `"}`...)
@@ -63,7 +88,7 @@ func appendQuestions(dst []byte, e *Event) []byte {
 	dst = append(dst, '[')
 	for i := 0; i < len(m.Questions) && more; i++ {
 		before := len(dst)
-		dst = append(appendQueryData(dst, m, &m.Questions[i]), ',')
+		dst = append(e.appendQueryData(dst, &m.Questions[i]), ',')
 		dst, more = e.keep(dst, start, before, maxQuestionList)
 	}
 	return closeList(dst)
@@ -79,7 +104,7 @@ func appendResponse(dst []byte, e *Event) []byte {
 	dst = append(dst, '[')
 	for i := 0; i < len(m.Questions) && more; i++ {
 		before := len(dst)
-		dst = appendQueryData(append(dst, `{"query_data":`...), m, &m.Questions[i])
+		dst = e.appendQueryData(append(dst, `{"query_data":`...), &m.Questions[i])
 		if dst, more = e.keep(dst, start, before, maxResponseList); !more {
 			break
 		}
@@ -95,7 +120,7 @@ func appendResponse(dst []byte, e *Event) []byte {
 			before := len(dst)
 			dst = r.Type.Append(append(dst, `{"answer_type":"`...))
 			dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
-			dst = appendData(append(dst, `,"answer":"`...), m, r)
+			dst = e.appendData(append(dst, `,"answer":"`...), r)
 			dst, more = e.keep(append(dst, `"},`...), start, before, maxResponseList)
 		}
 		dst = append(closeList(dst), `},`...)
@@ -149,7 +174,7 @@ func appendDNS(dst []byte, e *Event) []byte {
 	for i, more := 0, true; i < len(m.Questions) && more; i++ {
 		before := len(dst)
 		q := &m.Questions[i]
-		dst = appendName(append(dst, `{"name":"`...), m, q.Name)
+		dst = e.appendName(append(dst, `{"name":"`...), q.Name)
 		dst = q.Type.Append(append(dst, `","type":"`...))
 		dst = q.Class.Append(append(dst, `","class":"`...))
 		dst, more = e.keep(append(dst, `"},`...), start, before, maxQuestionList)
@@ -196,11 +221,11 @@ func (e *Event) appendRecords(dst []byte, start int, rs []dnswire.Record, skip *
 			continue
 		}
 		before := len(dst)
-		dst = appendName(append(dst, `{"name":"`...), m, r.Name)
+		dst = e.appendName(append(dst, `{"name":"`...), r.Name)
 		dst = r.Type.Append(append(dst, `","type":"`...))
 		dst = r.Class.Append(append(dst, `","class":"`...))
 		dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
-		dst = append(appendData(append(dst, `,"data":"`...), m, r), '"')
+		dst = append(e.appendData(append(dst, `,"data":"`...), r), '"')
 		if r.Fault != dnswire.None {
 			dst = append(append(append(dst, `,"fault":"`...), r.Fault.String()...), '"')
 		}

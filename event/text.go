@@ -68,6 +68,28 @@ func civil(days int64) (year, month, day int) {
 	return year, month, day
 }
 
+// pairs are the numbers 00 to 99.
+const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748" +
+	"4950515253545556575859606162636465666768697071727374757677787980818283848586878889" + "90919293949596979899"
+
+// AppendUint appends v in decimal. Most numbers of an event have few digits.
+func AppendUint(dst []byte, v uint64) []byte {
+	switch {
+	case v < 10:
+		return append(dst, byte('0'+v))
+	case v < 100:
+		return append(dst, pairs[2*v], pairs[2*v+1])
+	case v < 1000:
+		return append(dst, byte('0'+v/100), pairs[2*(v%100)], pairs[2*(v%100)+1])
+	case v < 10000:
+		return append(dst, pairs[2*(v/100)], pairs[2*(v/100)+1], pairs[2*(v%100)], pairs[2*(v%100)+1])
+	case v < 100000:
+		low := v % 10000
+		return append(dst, byte('0'+v/10000), pairs[2*(low/100)], pairs[2*(low/100)+1], pairs[2*(low%100)], pairs[2*(low%100)+1])
+	}
+	return strconv.AppendUint(dst, v, 10)
+}
+
 // AppendAddr appends a in its canonical text form (RFC 5952), or nothing when
 // there is no address.
 func AppendAddr(dst []byte, a netip.Addr) []byte {
@@ -81,7 +103,7 @@ func AppendAddr(dst []byte, a netip.Addr) []byte {
 		if i > 0 {
 			dst = append(dst, '.')
 		}
-		dst = strconv.AppendUint(dst, uint64(o), 10)
+		dst = AppendUint(dst, uint64(o))
 	}
 	return dst
 }

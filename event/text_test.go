@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,19 @@ func TestCommLen(t *testing.T) {
 		copy(id.Comm[:], comm)
 		if got := string(id.AppendComm(nil)); got != comm {
 			t.Errorf("got %q, want %q", got, comm)
+		}
+	}
+}
+
+func TestAppendUint(t *testing.T) {
+	for _, v := range []uint64{0, 9, 10, 99, 100, 999, 1000, 9999, 10000, 99999, 100000, 123456, math.MaxUint64} {
+		if got, want := string(AppendUint(nil, v)), strconv.FormatUint(v, 10); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for v := range uint64(200_000) {
+		if got, want := string(AppendUint(nil, v)), strconv.FormatUint(v, 10); got != want {
+			t.Fatalf("got %s, want %s", got, want)
 		}
 	}
 }
