@@ -34,9 +34,11 @@ func usage(t *testing.T, name string, args ...string) (cpu time.Duration, rssMiB
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, errs)
 	}
-	ru := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), ru.Maxrss >> 10
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rss(cmd)
 }
+
+// rss returns the largest memory of a command that has ended, in MiB.
+func rss(cmd *exec.Cmd) int64 { return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10 }
 
 // A million responses, with their queries, go through in constant memory and at
 // least 20 times faster than through tshark, in the same run.

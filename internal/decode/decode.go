@@ -4,6 +4,7 @@
 package decode
 
 import (
+	"math"
 	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -70,8 +71,12 @@ func (d *Decoder) Tick(now int64) {
 	d.streams.expire(now, &d.stats)
 }
 
-// Flush appends what streams still hold behind gaps, at the end of a source.
-func (d *Decoder) Flush(b *event.Batch) { d.streams.flush(d, b) }
+// Flush appends what streams still hold behind gaps, at the end of a source,
+// and counts what stays unfinished.
+func (d *Decoder) Flush(b *event.Batch) {
+	d.fragments.expire(math.MaxInt64, &d.stats)
+	d.streams.flush(d, b)
+}
 
 // Stats returns the counters. Only the lane's own goroutine may ask.
 func (d *Decoder) Stats() Stats { return d.stats }

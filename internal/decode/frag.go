@@ -175,7 +175,7 @@ func (t *fragments) drop(d *datagram) {
 
 // expire drops datagrams whose parts do not come any more.
 func (t *fragments) expire(now int64, s *Stats) {
-	for len(t.order) > 0 && t.order[0].first+fragmentSeconds*1e9 <= now {
+	for len(t.order) > 0 && t.order[0].first <= now-fragmentSeconds*1e9 {
 		s.FragmentTimeout++
 		t.drop(t.order[0])
 	}
