@@ -155,6 +155,9 @@ func (a Attribution) String() string {
 type Process struct {
 	Exe       string // path, any octet; "" when unknown
 	StartTime int64  // ns since the Unix epoch, 0 when unknown
+	// Args are the first octets of the command line, each argument with a NUL,
+	// "" when unknown. They may hold secrets, so no output shows them unasked.
+	Args string
 }
 
 // The contract's response data, for programs that read the JSON.

@@ -27,6 +27,16 @@ type Identity struct {
 // Known reports whether a task was recorded at all.
 func (id *Identity) Known() bool { return id.TGID != 0 }
 
+// Birth says that a process runs something new: it was forked, or it called
+// execve.
+type Birth struct {
+	ID          Identity // of the process, from here on
+	ParentTGID  uint32   // who forked it, 0 after execve
+	ParentStart uint64   // as in Identity
+	Exe         string   // after execve: the path, any octet, "" when unknown
+	Args        string   // after execve: see Process
+}
+
 // AppendComm appends the process name as printable ASCII (see AppendSafe).
 func (id *Identity) AppendComm(dst []byte) []byte {
 	n := commLen(&id.Comm)

@@ -61,8 +61,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	if needs&kind.NeedPairing != 0 {
 		stages = append(stages, table)
 	}
+	processes := &proc.Table{}
 	if live {
-		stages = append(stages, &proc.Table{})
+		stages = append(stages, processes)
 	}
 	stages = append(stages, marker, report)
 
@@ -72,6 +73,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 		worker.Writer = &output.Limit{N: o.count, Next: writer}
 	}
 	if live {
+		worker.Births = processes
 		worker.Clock = func() int64 { return time.Now().UnixNano() }
 	}
 	defer report.every(o.stats)()

@@ -4,7 +4,8 @@
 /*
  * Copies the DNS packets of every IPv4 and IPv6 socket of the host to a ring
  * buffer, each with the task that sent it. Attached to the root of cgroup v2,
- * where one attachment covers all network namespaces.
+ * where one attachment covers all network namespaces. Two more programs tell of
+ * forks and execs, through the same ring: there a process is born before it asks.
  *
  * These programs are preemptible and a softirq may run them again on the same
  * CPU in between. So there is no per-CPU scratch memory, and counters are
@@ -449,4 +450,117 @@ int dnshark_egress(struct __sk_buff *skb)
 {
 	observe(skb, DIR_EGRESS);
 	return 1;
+}
+
+/*
+ * Writes the names on the way from a file to the root of its mount namespace,
+ * each with its NUL: what /proc/PID/exe shows, in reverse. Returns 0 when there
+ * is no such way, or it is too long. bpf_d_path does this, but not in
+ * tracepoints. A path that is renamed meanwhile may come out mixed, of names
+ * that all stood in directories which the renaming one may write to.
+ */
+static __always_inline __u32 path_of(struct file *file, char *to)
+{
+	const __u64 in_mount = bpf_core_field_offset(struct mount, mnt);
+	struct dentry *d = BPF_CORE_READ(file, f_path.dentry);
+	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
+	__u32 n = 0;
+
+	for (int i = 0; i < 64; i++) {
+		struct dentry *parent;
+		long got;
+
+		if (d == BPF_CORE_READ(mnt, mnt_root)) {
+			struct mount *m = (void *)mnt - in_mount;
+			struct mount *below = BPF_CORE_READ(m, mnt_parent);
+
+			if (below == m)
+				return n;
+			d = BPF_CORE_READ(m, mnt_mountpoint);
+			mnt = (void *)below + in_mount;
+			continue;
+		}
+		parent = BPF_CORE_READ(d, d_parent);
+		if (parent == d || n > PATH_BYTES - NAME_BYTES)
+			return 0;
+		got = bpf_probe_read_kernel_str(to + n, NAME_BYTES, BPF_CORE_READ(d, d_name.name));
+		if (got <= 1)
+			return 0;
+		n += got;
+		d = parent;
+	}
+	return 0;
+}
+
+static __always_inline struct birth *new_birth(struct task_struct *t, const __u8 kind, const __u32 size)
+{
+	struct birth *b = bpf_ringbuf_reserve(&packets, sizeof(*b) + size, 0);
+	__u32 zero = 0;
+
+	if (!b) {
+		struct counters *c = bpf_map_lookup_elem(&counters, &zero);
+
+		if (c)
+			count(&c->births_lost);
+		return NULL;
+	}
+	__builtin_memset(b, 0, __builtin_offsetof(struct birth, id));
+	b->time = bpf_ktime_get_ns();
+	b->kind = kind;
+	identify(&b->id, t, true);
+	return b;
+}
+
+/* Nobody waits for a birth before a query follows, which wakes the reader. */
+static __always_inline void deliver(struct birth *b)
+{
+	bool much = bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) >= WAKE_BYTES;
+
+	bpf_ringbuf_submit(b, much ? wakeup() : BPF_RB_NO_WAKEUP);
+}
+
+/* sched_process_exec(struct task_struct *, pid_t, struct linux_binprm *) */
+SEC("tp_btf/sched_process_exec")
+int dnshark_exec(__u64 *ctx)
+{
+	struct task_struct *t = (void *)ctx[0];
+	struct mm_struct *mm = t->mm;
+	__u64 start, n;
+	struct birth *b;
+
+	b = new_birth(t, BIRTH_EXEC, PATH_BYTES + ARGS_BYTES);
+	if (!b)
+		return 0;
+	if (mm) {
+		struct file *exe = mm->exe_file;
+
+		if (exe)
+			b->path_len = path_of(exe, b->data);
+		start = mm->arg_start;
+		n = mm->arg_end - start;
+		if (n > ARGS_BYTES)
+			n = ARGS_BYTES;
+		if (n && !bpf_probe_read_user(b->data + PATH_BYTES, n, (void *)start))
+			b->args_len = n;
+	}
+	deliver(b);
+	return 0;
+}
+
+/* sched_process_fork(struct task_struct *parent, struct task_struct *child) */
+SEC("tp_btf/sched_process_fork")
+int dnshark_fork(__u64 *ctx)
+{
+	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
+	struct birth *b;
+
+	if (child->pid != child->tgid || !is_process(child, true))
+		return 0; /* a thread, of this process or of the kernel */
+	b = new_birth(child, BIRTH_FORK, 0);
+	if (!b)
+		return 0;
+	b->parent_tgid = parent->tgid;
+	b->parent_start = parent->group_leader->start_boottime;
+	deliver(b);
+	return 0;
 }

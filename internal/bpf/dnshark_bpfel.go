@@ -21,6 +21,8 @@ const (
 	DnsharkMapPackets         = "packets"
 	DnsharkMapReader          = "reader"
 	DnsharkProgDnsharkEgress  = "dnshark_egress"
+	DnsharkProgDnsharkExec    = "dnshark_exec"
+	DnsharkProgDnsharkFork    = "dnshark_fork"
 	DnsharkProgDnsharkIngress = "dnshark_ingress"
 	DnsharkVarAllPackets      = "all_packets"
 	DnsharkVarDnsPorts        = "dns_ports"
@@ -71,6 +73,8 @@ type DnsharkSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsharkProgramSpecs struct {
 	DnsharkEgress  *ebpf.ProgramSpec `ebpf:"dnshark_egress"`
+	DnsharkExec    *ebpf.ProgramSpec `ebpf:"dnshark_exec"`
+	DnsharkFork    *ebpf.ProgramSpec `ebpf:"dnshark_fork"`
 	DnsharkIngress *ebpf.ProgramSpec `ebpf:"dnshark_ingress"`
 }
 
@@ -144,12 +148,16 @@ type DnsharkVariables struct {
 // It can be passed to LoadDnsharkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsharkPrograms struct {
 	DnsharkEgress  *ebpf.Program `ebpf:"dnshark_egress"`
+	DnsharkExec    *ebpf.Program `ebpf:"dnshark_exec"`
+	DnsharkFork    *ebpf.Program `ebpf:"dnshark_fork"`
 	DnsharkIngress *ebpf.Program `ebpf:"dnshark_ingress"`
 }
 
 func (p *DnsharkPrograms) Close() error {
 	return _DnsharkClose(
 		p.DnsharkEgress,
+		p.DnsharkExec,
+		p.DnsharkFork,
 		p.DnsharkIngress,
 	)
 }

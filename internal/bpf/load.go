@@ -3,6 +3,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -21,8 +22,37 @@ type Config struct {
 	Helpers bool
 }
 
+// Objects are the maps and programs in the kernel.
+type Objects struct {
+	DnsharkMaps
+	packetPrograms
+	birthPrograms
+	// NoBirths says why Exec and Fork are nil, where the kernel does not have
+	// these tracepoints or refuses them. Packets are captured all the same.
+	NoBirths error
+}
+
+type packetPrograms struct {
+	Egress  *ebpf.Program `ebpf:"dnshark_egress"`
+	Ingress *ebpf.Program `ebpf:"dnshark_ingress"`
+}
+
+type birthPrograms struct {
+	Exec *ebpf.Program `ebpf:"dnshark_exec"`
+	Fork *ebpf.Program `ebpf:"dnshark_fork"`
+}
+
+// Close frees everything.
+func (o *Objects) Close() error {
+	err := o.DnsharkMaps.Close()
+	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork} {
+		err = errors.Join(err, p.Close())
+	}
+	return err
+}
+
 // Load puts maps and programs into the kernel. Nothing is attached yet.
-func Load(c Config) (*DnsharkObjects, error) {
+func Load(c Config) (*Objects, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("locked memory limit: %w", err)
 	}
@@ -49,11 +79,18 @@ func Load(c Config) (*DnsharkObjects, error) {
 		}
 	}
 	spec.Maps[DnsharkMapPackets].MaxEntries = c.RingBytes
-	objs := new(DnsharkObjects)
-	if err := spec.LoadAndAssign(objs, nil); err != nil {
+	var packets struct {
+		DnsharkMaps
+		packetPrograms
+	}
+	if err := spec.LoadAndAssign(&packets, nil); err != nil {
 		return nil, err
 	}
-	return objs, nil
+	o := &Objects{DnsharkMaps: packets.DnsharkMaps, packetPrograms: packets.packetPrograms}
+	o.NoBirths = spec.LoadAndAssign(&o.birthPrograms, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		DnsharkMapPackets: o.Packets, DnsharkMapCounters: o.Counters, DnsharkMapReader: o.Reader,
+	}})
+	return o, nil
 }
 
 // portBits sets the bit of each port at the place where the programs find it:

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -17,11 +18,16 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	var r Record
+	var b Birth
 	var c Counters
 	// The compiler describes only types of maps. record.h asserts these.
 	if unsafe.Offsetof(r.Iface) != 32 || unsafe.Offsetof(r.Dir) != 48 ||
 		unsafe.Offsetof(r.ID) != 56 || unsafe.Sizeof(r) != 136 {
 		t.Error("Record is not struct record of record.h")
+	}
+	if unsafe.Offsetof(b.ParentTGID) != 16 || unsafe.Offsetof(b.ArgsLen) != 24 ||
+		unsafe.Offsetof(b.Kind) != 48 || unsafe.Offsetof(b.ID) != 56 || unsafe.Sizeof(b) != 136 {
+		t.Error("Birth is not struct birth of record.h")
 	}
 	for _, want := range []struct {
 		name    string
@@ -41,6 +47,7 @@ func TestLayout(t *testing.T) {
 			"seen": unsafe.Offsetof(c.Seen), "submitted": unsafe.Offsetof(c.Submitted),
 			"ring_full": unsafe.Offsetof(c.RingFull), "copy_error": unsafe.Offsetof(c.CopyError),
 			"fragments": unsafe.Offsetof(c.Fragments), "truncated": unsafe.Offsetof(c.Truncated),
+			"births_lost": unsafe.Offsetof(c.BirthsLost),
 		}},
 	} {
 		var s *btf.Struct
@@ -83,13 +90,21 @@ func TestVerifier(t *testing.T) {
 			}
 			t.Fatalf("%+v: %+v", c, err)
 		}
-		info, err := objs.DnsharkEgress.Info()
-		if err != nil {
-			t.Fatal(err)
+		if objs.NoBirths != nil {
+			t.Errorf("%+v: %+v", c, objs.NoBirths)
 		}
-		n, _ := info.VerifiedInstructions()
-		jit, _ := info.JitedSize()
-		t.Logf("%+v: egress: %d verified instructions, %d octets of machine code", c, n, jit)
+		for _, p := range []*ebpf.Program{objs.Egress, objs.Exec, objs.Fork} {
+			if p == nil {
+				continue
+			}
+			info, err := p.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, _ := info.VerifiedInstructions()
+			jit, _ := info.JitedSize()
+			t.Logf("%+v: %s: %d verified instructions, %d octets of machine code", c, info.Name, n, jit)
+		}
 		objs.Close()
 	}
 }

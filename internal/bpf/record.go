@@ -11,12 +11,18 @@ const (
 	WhoSender = 1 // Record.ID sent this very packet
 	WhoOwner  = 2 // Record.ID last sent on the socket
 
+	PathBytes = 768 // of the executable's path
+	ArgsBytes = 256 // of a command line
+
+	BirthFork = 3 // Birth.Kind; lower ones are the direction of a packet
+	BirthExec = 4
+
 	ReaderBusy   = 0 // the reader looks at the ring again by itself
 	ReaderNaps   = 1 // the same, in some milliseconds
 	ReaderSleeps = 2 // the reader waits to be woken
 )
 
-// Record is the header of every sample in the ring. CapLen octets of the
+// Record is the header of every packet in the ring. CapLen octets of the
 // packet follow, from its IP header on, and then what is left of the size class.
 type Record struct {
 	Time    uint64 // CLOCK_MONOTONIC
@@ -33,6 +39,22 @@ type Record struct {
 	ID      event.Identity
 }
 
+// Birth is the header of a sample about a process. When Kind is BirthExec,
+// PathBytes and ArgsBytes octets follow, of which PathLen and ArgsLen are used.
+// The path is there in reverse: file name, directory, and so on up to the root,
+// each with a NUL.
+type Birth struct {
+	Time        uint64 // CLOCK_MONOTONIC
+	ParentStart uint64
+	ParentTGID  uint32
+	PathLen     uint32
+	ArgsLen     uint32
+	_           [20]byte
+	Kind        uint8 // where Record has Dir
+	_           [7]byte
+	ID          event.Identity
+}
+
 // Counters are kept per CPU. Seen is the sum of the next three once the
 // programs are quiet.
 type Counters struct {
@@ -42,4 +64,6 @@ type Counters struct {
 	CopyError uint64
 	Fragments uint64 // passed over: without ports, because not the first
 	Truncated uint64 // submitted, but longer than MaxBytes
+	// BirthsLost counts what the ring had no room for.
+	BirthsLost uint64
 }

@@ -11,9 +11,16 @@
 #define HEADER_BYTES 128 /* copied of packets that are not DNS */
 #define WAKE_BYTES (64 << 10)
 
+#define NAME_BYTES 256 /* NAME_MAX and its NUL */
+#define PATH_BYTES (512 + NAME_BYTES)
+#define ARGS_BYTES 256
+
+/* What a sample is: a packet, by its direction, or a birth. */
 enum {
 	DIR_INGRESS = 1,
 	DIR_EGRESS = 2,
+	BIRTH_FORK = 3,
+	BIRTH_EXEC = 4,
 };
 
 enum {
@@ -71,6 +78,25 @@ _Static_assert(__builtin_offsetof(struct record, iface) == 32 && __builtin_offse
 		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 136,
 	       "Record in record.go");
 
+/* A process that runs something new. Told from a record by kind. */
+struct birth {
+	__u64 time; /* CLOCK_MONOTONIC */
+	__u64 parent_start; /* of a fork: who forked, as in struct identity */
+	__u32 parent_tgid;
+	__u32 path_len; /* of an exec, up to PATH_BYTES; 0 when unknown */
+	__u32 args_len; /* of an exec, up to ARGS_BYTES */
+	__u32 zero[5];
+	__u8 kind;
+	__u8 zero2[7];
+	struct identity id;
+	char data[]; /* of an exec: path in PATH_BYTES, args in ARGS_BYTES */
+};
+
+_Static_assert(__builtin_offsetof(struct birth, kind) == __builtin_offsetof(struct record, dir) &&
+		       __builtin_offsetof(struct birth, id) == __builtin_offsetof(struct record, id) &&
+		       sizeof(struct birth) == sizeof(struct record),
+	       "Birth in record.go");
+
 /* seen == submitted + ring_full + copy_error, once the programs are quiet. */
 struct counters {
 	__u64 seen;
@@ -79,4 +105,5 @@ struct counters {
 	__u64 copy_error;
 	__u64 fragments; /* passed over: not the first, so without ports */
 	__u64 truncated; /* submitted, but longer than MAX_BYTES */
+	__u64 births_lost; /* the ring was full */
 };

@@ -18,6 +18,9 @@ type Stage interface{ Process(*event.Batch) }
 // Writer is where events go. It keeps nothing of the batch.
 type Writer interface{ Write(*event.Batch) error }
 
+// Births is told of new processes, before the events that their packets make.
+type Births interface{ Birth(*event.Birth) }
+
 // batchEvents is how many events are decoded before they go on. It bounds the
 // memory that is touched between decoding and output to what caches hold.
 const batchEvents = 256
@@ -28,6 +31,7 @@ type Worker struct {
 	Decoder *decode.Decoder
 	Stages  []Stage // in order
 	Writer  Writer
+	Births  Births // nil where nobody wants to know
 	Host    string
 	// Clock tells the time, ns since the Unix epoch, when a live lane is
 	// silent. It is nil for files, whose only time is that of their packets.
@@ -54,7 +58,15 @@ func (w *Worker) finish() error {
 func (w *Worker) take(frames []source.Frame) error {
 	b := &w.batch
 	for i := range frames {
-		w.Decoder.Frame(&frames[i], b)
+		f := &frames[i]
+		if f.Birth != nil {
+			b.Now = max(b.Now, f.Time)
+			if w.Births != nil {
+				w.Births.Birth(f.Birth)
+			}
+			continue
+		}
+		w.Decoder.Frame(f, b)
 		if len(b.Events) >= batchEvents {
 			if err := w.flush(); err != nil {
 				return err

@@ -2,8 +2,11 @@ package proc
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -14,7 +17,11 @@ func self(t *testing.T) *event.Identity {
 	if ticks == 0 {
 		t.Fatal("the start time of this process is not readable")
 	}
-	return &event.Identity{TGID: uint32(os.Getpid()), Start: ticks*nsPerTick + 1234}
+	var exe unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &exe); err != nil {
+		t.Fatal(err)
+	}
+	return &event.Identity{TGID: uint32(os.Getpid()), Start: ticks*nsPerTick + 1234, ExeIno: exe.Ino}
 }
 
 func TestFindSelf(t *testing.T) {
@@ -26,6 +33,9 @@ func TestFindSelf(t *testing.T) {
 	}
 	if p.Exe != want {
 		t.Errorf("exe = %q, want %q", p.Exe, want)
+	}
+	if first, _, _ := strings.Cut(p.Args, "\x00"); first != os.Args[0] || len(p.Args) > maxArgs {
+		t.Errorf("args = %q, want %q first", p.Args, os.Args[0])
 	}
 	if age := time.Since(time.Unix(0, p.StartTime)); age < 0 || age > time.Hour {
 		t.Errorf("the process seems to have started %v ago", age)
@@ -42,10 +52,98 @@ func TestReusedPID(t *testing.T) {
 	}
 }
 
+// A process that runs something else by the time that /proc is read.
+func TestOtherFile(t *testing.T) {
+	var table Table
+	id := self(t)
+	id.ExeIno++
+	if p := table.find(id); p.Exe != "" || p.Args != "" {
+		t.Errorf("%+v for a process that ran another file", p)
+	}
+}
+
+// gone is a process that is in no /proc.
+func gone(start uint64) event.Identity {
+	return event.Identity{TGID: 1 << 30, Start: start, ExeDev: 1, ExeGen: 2, ExeIno: 3}
+}
+
+func TestExec(t *testing.T) {
+	var table Table
+	before, after, reused := gone(5), gone(5), gone(6)
+	after.ExeIno = 4
+	table.Birth(&event.Birth{ID: before, Exe: "/bin/sh", Args: "sh\x00-c\x00"})
+	table.Birth(&event.Birth{ID: after, Exe: "/usr/bin/dig"})
+	b := event.Batch{}
+	for _, id := range []*event.Identity{&after, &before, &reused, nil} {
+		b.Next().Asker = id
+	}
+	table.Process(&b)
+	for i, want := range []string{"/usr/bin/dig", "/bin/sh", ""} {
+		if p := b.Events[i].Process; p.Exe != want || p.StartTime == 0 {
+			t.Errorf("process %d: %+v, want exe %q", i, *p, want)
+		}
+	}
+	if b.Events[3].Process != nil {
+		t.Error("a process for nobody")
+	}
+	if p := b.Events[1].Process; p.Args != "sh\x00-c\x00" {
+		t.Errorf("args = %q", p.Args)
+	}
+}
+
+func TestFork(t *testing.T) {
+	var table Table
+	parent, child, orphan := gone(5), gone(7), gone(9)
+	child.TGID++
+	table.Birth(&event.Birth{ID: parent, Exe: "/bin/sh"})
+	table.Birth(&event.Birth{ID: child, ParentTGID: parent.TGID, ParentStart: parent.Start})
+	table.Birth(&event.Birth{ID: orphan, ParentTGID: 1 << 29, ParentStart: 1})
+	p := table.find(&child)
+	if p.Exe != "/bin/sh" || p.StartTime-table.find(&parent).StartTime != 2 {
+		t.Errorf("the child: %+v", *p)
+	}
+	if p := table.find(&orphan); p.Exe != "" {
+		t.Errorf("the child of nobody known: %+v", *p)
+	}
+	// The parent is older than the table, and its child is gone.
+	me, mine := self(t), *self(t)
+	mine.TGID, mine.Start = 1<<30, me.Start+1
+	table.Birth(&event.Birth{ID: mine, ParentTGID: me.TGID, ParentStart: me.Start})
+	if exe, _ := os.Executable(); table.find(&mine).Exe != exe {
+		t.Errorf("the child of this process: %+v", *table.find(&mine))
+	}
+}
+
+// On a busy host entries are of use for a while after their processes ended.
+func TestKept(t *testing.T) {
+	var table Table
+	id := gone(0)
+	table.Birth(&event.Birth{ID: id, Exe: "/usr/bin/dig"})
+	start := uint64(1)
+	for ms := range int64(65_000) {
+		table.Process(&event.Batch{Now: ms * int64(time.Millisecond)})
+		if ms%4 == 0 {
+			table.Birth(&event.Birth{ID: gone(start), Exe: "/bin/true"})
+			start++
+		}
+		if ms == 20_000 {
+			table.find(&id)
+		}
+		if _, ok := table.young[keyOf(&id)]; !ok && ms < 20_000+keep.Milliseconds() {
+			if _, ok := table.old[keyOf(&id)]; !ok {
+				t.Fatalf("forgotten after %d ms", ms)
+			}
+		}
+	}
+	if n := len(table.young) + len(table.old); n >= int(start) {
+		t.Errorf("all %d entries are still there", n)
+	}
+}
+
 func TestBounded(t *testing.T) {
 	var table Table
 	for i := range uint64(5 * maxCached) {
-		table.find(&event.Identity{TGID: 1 << 30, Start: i})
+		table.Birth(&event.Birth{ID: gone(i), Exe: "/bin/true"})
 	}
 	if n := len(table.young) + len(table.old); n > 2*maxCached {
 		t.Errorf("%d processes cached, want at most %d", n, 2*maxCached)

@@ -55,6 +55,10 @@ type Frame struct {
 	// Owner is the task that last sent on the packet's socket, or nil. It is
 	// a fallback for packets without a transaction.
 	Owner *event.Identity
+	// Birth is set when the frame is no packet but the news of a process,
+	// which comes before the packets that the process sends. Only Time is set
+	// beside it. It may be kept.
+	Birth *event.Birth
 }
 
 // Lane is a stream of frames that stays in order and holds whole flows.

@@ -72,6 +72,7 @@ type capture struct {
 	lane   source.Lane
 	mu     sync.Mutex
 	frames []source.Frame
+	births []*event.Birth // of the whole host
 	takes  int
 	cancel context.CancelFunc
 	done   chan error
@@ -107,6 +108,10 @@ func (c *capture) take(frames []source.Frame) error {
 	defer c.mu.Unlock()
 	c.takes++
 	for _, f := range frames {
+		if f.Birth != nil {
+			c.births = append(c.births, f.Birth)
+			continue
+		}
 		f.Data = bytes.Clone(f.Data)
 		for _, id := range []**event.Identity{&f.Sender, &f.Owner} {
 			if *id != nil {

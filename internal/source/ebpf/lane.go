@@ -29,7 +29,7 @@ const (
 
 // Lane reads the ring of one attachment.
 type Lane struct {
-	objs  *bpf.DnsharkObjects
+	objs  *bpf.Objects
 	links []io.Closer
 	ring  *ring
 	batch *batch
@@ -50,7 +50,7 @@ type Lane struct {
 
 var _ source.Lane = (*Lane)(nil)
 
-func newLane(objs *bpf.DnsharkObjects) (_ *Lane, err error) {
+func newLane(objs *bpf.Objects) (_ *Lane, err error) {
 	l := &Lane{objs: objs, batch: newBatch(), epoll: -1, event: -1}
 	defer func() {
 		if err != nil {
@@ -188,6 +188,10 @@ func (l *Lane) Stats() source.Stats {
 // first one carries ports. Sockets get datagrams whole, so there are few.
 func (l *Lane) Fragments() uint64 { return l.counters().Fragments }
 
+// BirthsLost counts forks and execs that the ring had no room for. What they
+// would have told is then read from /proc, or unknown.
+func (l *Lane) BirthsLost() uint64 { return l.counters().BirthsLost }
+
 func (l *Lane) counters() bpf.Counters {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,6 +214,7 @@ func (l *Lane) countersLocked() bpf.Counters {
 		sum.CopyError += c.CopyError
 		sum.Fragments += c.Fragments
 		sum.Truncated += c.Truncated
+		sum.BirthsLost += c.BirthsLost
 	}
 	l.last = sum
 	return sum

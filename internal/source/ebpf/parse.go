@@ -3,8 +3,10 @@
 package ebpf
 
 import (
+	"bytes"
 	"unsafe"
 
+	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/bpf"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
@@ -39,7 +41,11 @@ func (b *batch) add(sample []byte) bool {
 	if len(sample) < headerSize {
 		return false
 	}
-	captured := int((*bpf.Record)(unsafe.Pointer(&sample[0])).CapLen)
+	head := (*bpf.Record)(unsafe.Pointer(&sample[0]))
+	if head.Dir >= bpf.BirthFork {
+		return b.addBirth(sample)
+	}
+	captured := int(head.CapLen)
 	if captured > bpf.MaxBytes || headerSize+captured > len(sample) {
 		return false
 	}
@@ -68,6 +74,37 @@ func (b *batch) add(sample []byte) bool {
 		f.Owner = &r.ID
 	}
 	return true
+}
+
+func (b *batch) addBirth(sample []byte) bool {
+	r := (*bpf.Birth)(unsafe.Pointer(&sample[0]))
+	birth := &event.Birth{ID: r.ID}
+	switch data := sample[headerSize:]; {
+	case r.Kind == bpf.BirthFork:
+		birth.ParentTGID, birth.ParentStart = r.ParentTGID, r.ParentStart
+	case r.Kind == bpf.BirthExec && len(data) >= bpf.PathBytes+bpf.ArgsBytes &&
+		r.PathLen <= bpf.PathBytes && r.ArgsLen <= bpf.ArgsBytes:
+		birth.Exe = absolute(data[:r.PathLen])
+		birth.Args = string(data[bpf.PathBytes:][:r.ArgsLen])
+	default:
+		return false
+	}
+	b.frames[b.n] = source.Frame{Time: int64(r.Time) + b.offset, Birth: birth}
+	b.n++
+	return true
+}
+
+// absolute turns names from the file up to the root, each with a NUL, into a
+// path. It returns "" when there are none.
+func absolute(names []byte) string {
+	path := make([]byte, 0, len(names))
+	for len(names) > 0 {
+		names = names[:len(names)-1]
+		last := bytes.LastIndexByte(names, 0) + 1
+		path = append(append(path, '/'), names[last:]...)
+		names = names[:last]
+	}
+	return string(path)
 }
 
 // names keeps one string for each interface name. Containers come and go with

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/bpf"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
@@ -60,6 +61,52 @@ func TestAddRefuses(t *testing.T) {
 	}
 	if b.n != 0 || b.used != 0 {
 		t.Error("what was refused left something behind")
+	}
+}
+
+// birth is what the programs write for a process.
+func birth(kind uint8, names, args string) []byte {
+	s := sample(0, bpf.PathBytes+bpf.ArgsBytes, 0)
+	r := (*bpf.Birth)(unsafe.Pointer(&s[0]))
+	*r = bpf.Birth{Time: 1000, Kind: kind, ID: event.Identity{TGID: 42}}
+	if kind == bpf.BirthFork {
+		r.ParentTGID, r.ParentStart = 41, 7
+		return s[:headerSize]
+	}
+	r.PathLen, r.ArgsLen = uint32(len(names)), uint32(len(args))
+	copy(s[headerSize:], names)
+	copy(s[headerSize+bpf.PathBytes:], args)
+	return s
+}
+
+func TestAddBirth(t *testing.T) {
+	for _, c := range []struct {
+		sample []byte
+		want   event.Birth
+	}{
+		{birth(bpf.BirthFork, "", ""), event.Birth{ParentTGID: 41, ParentStart: 7}},
+		{birth(bpf.BirthExec, "dig\x00bin\x00usr\x00", "dig\x00a\x00"), event.Birth{Exe: "/usr/bin/dig", Args: "dig\x00a\x00"}},
+		{birth(bpf.BirthExec, "init\x00", ""), event.Birth{Exe: "/init"}},
+		{birth(bpf.BirthExec, "", "x"), event.Birth{Args: "x"}},
+	} {
+		b := newBatch()
+		b.offset = 5
+		if !b.add(c.sample) || b.n != 1 {
+			t.Fatal("refused")
+		}
+		c.want.ID.TGID = 42
+		if f := b.frames[0]; f.Birth == nil || *f.Birth != c.want || f.Time != 1005 || f.Data != nil {
+			t.Errorf("%+v, want %+v", f.Birth, c.want)
+		}
+	}
+}
+
+func TestAddBirthRefuses(t *testing.T) {
+	long, unknown := birth(bpf.BirthExec, "", ""), birth(bpf.BirthExec+1, "", "")
+	(*bpf.Birth)(unsafe.Pointer(&long[0])).PathLen = bpf.PathBytes + 1
+	b := newBatch()
+	if b.add(long) || b.add(unknown) || b.add(birth(bpf.BirthExec, "", "")[:headerSize+100]) || b.n != 0 {
+		t.Error("added")
 	}
 }
 

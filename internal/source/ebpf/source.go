@@ -37,6 +37,9 @@ const (
 
 // Source is one attachment of the programs. It has a single lane, because one
 // ring keeps a query before its answer whichever CPUs they pass.
+//
+// Where the kernel lets it, the lane also tells of every process that is forked
+// or calls execve: Frame.Birth.
 type Source struct {
 	lane *Lane
 }
@@ -72,18 +75,29 @@ func New(o Options) (*Source, error) {
 	return &Source{lane}, nil
 }
 
-func attach(l *Lane, objs *bpf.DnsharkObjects, path string) error {
+func attach(l *Lane, objs *bpf.Objects, path string) error {
 	cgroup, err := openCgroup(path)
 	if err != nil {
 		return err
 	}
 	defer cgroup.Close()
+	// Births first: then every process younger than the packet hooks is known.
+	// They are worth having, but not worth failing.
+	if objs.NoBirths == nil {
+		for _, prog := range []*ebpf.Program{objs.Fork, objs.Exec} {
+			if ln, err := link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
+				objs.NoBirths = err
+			} else {
+				l.links = append(l.links, ln)
+			}
+		}
+	}
 	for _, hook := range []struct {
 		prog *ebpf.Program
 		at   ebpf.AttachType
 	}{
-		{objs.DnsharkIngress, ebpf.AttachCGroupInetIngress},
-		{objs.DnsharkEgress, ebpf.AttachCGroupInetEgress},
+		{objs.Ingress, ebpf.AttachCGroupInetIngress},
+		{objs.Egress, ebpf.AttachCGroupInetEgress},
 	} {
 		// A link dies with the process, however that dies, and leaves the
 		// programs of others in place.
