@@ -4,6 +4,7 @@
 package decode
 
 import (
+	"hash/maphash"
 	"math"
 	"net/netip"
 
@@ -29,6 +30,10 @@ type Decoder struct {
 	stats     Stats
 	fragments fragments
 	streams   streams
+
+	tunnels bool // one was seen, so packets may pass twice
+	seed    maphash.Seed
+	passing [passingSlots]passing
 }
 
 // New returns a decoder.
@@ -45,7 +50,7 @@ func New(o Options) *Decoder {
 	if o.MaxTunnels == 0 {
 		o.MaxTunnels = 4
 	}
-	d := &Decoder{o: o}
+	d := &Decoder{o: o, seed: maphash.MakeSeed()}
 	for _, p := range o.Ports {
 		d.ports[p/64] |= 1 << (p % 64)
 	}

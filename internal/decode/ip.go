@@ -141,11 +141,17 @@ func (d *Decoder) transport(p *packet, b []byte) {
 }
 
 func (d *Decoder) payload(p *packet, b []byte) {
+	d.tunnels = d.tunnels || p.depth > 1
 	switch p.meta.Protocol {
-	case protoUDP:
-		d.udp(p, b)
-	case protoTCP:
-		d.tcp(p, b)
+	case protoUDP, protoTCP:
+		switch {
+		case d.tunnels && d.seenElsewhere(p, b):
+			d.stats.TunnelDuplicate++
+		case p.meta.Protocol == protoUDP:
+			d.udp(p, b)
+		default:
+			d.tcp(p, b)
+		}
 	case protoIPv4, protoIPv6:
 		d.ip(p, b)
 	case protoGRE:

@@ -22,6 +22,7 @@ type Stats struct {
 	LinkShort       uint64
 	TagDepth        uint64 // more VLAN tags or MPLS labels than anybody uses
 	TunnelDepth     uint64
+	TunnelDuplicate uint64 // packets that were read already, wrapped or bare
 	IPLength        uint64 // header or total length that cannot be
 	ExtensionLimit  uint64
 	FragmentParts   uint64 // fragments put aside
@@ -52,7 +53,7 @@ func (s Stats) String() string {
 		name string
 	}{
 		{s.LinkUnknown, "link_unknown"}, {s.LinkShort, "link_short"}, {s.TagDepth, "tag_depth"},
-		{s.TunnelDepth, "tunnel_depth"}, {s.IPLength, "ip_len"}, {s.ExtensionLimit, "ext_header_limit"},
+		{s.TunnelDepth, "tunnel_depth"}, {s.TunnelDuplicate, "tunnel_duplicate"}, {s.IPLength, "ip_len"}, {s.ExtensionLimit, "ext_header_limit"},
 		{s.FragmentParts, "ip_fragments"}, {s.FragmentOverlap, "ip_frag_overlap"}, {s.FragmentTooBig, "ip_frag_too_big"},
 		{s.FragmentTimeout, "ip_frag_timeout"}, {s.FragmentEvicted, "ip_frag_evicted"}, {s.UDPLength, "udp_len"},
 		{s.TCPHeader, "tcp_header"}, {s.SnapTruncated, "snap_truncated"}, {s.ShortHeader, "short_header"},

@@ -1,5 +1,7 @@
 package decode
 
+import "hash/maphash"
+
 // UDP ports of tunnels (IANA "Service Name and Transport Protocol Port Number
 // Registry"; 8472 is Linux's default for VXLAN).
 const (
@@ -117,4 +119,42 @@ func (d *Decoder) pptp(p *packet, b []byte) {
 	if be.Uint16(b[2:]) == etherPPP && size < len(b) {
 		d.ppp(p, b[size:])
 	}
+}
+
+// A host that ends a tunnel shows its packets twice: wrapped on one interface,
+// bare on another. passing remembers packets for the time that takes, so that
+// each is read once. Copies at one depth are none of its business: they are
+// retransmissions, or the two ends of a conversation inside the host.
+type passing struct {
+	hash  uint64
+	time  int64
+	depth int
+}
+
+const (
+	passingSlots = 1 << 10
+	passingTime  = 100_000_000 // ns
+)
+
+func (d *Decoder) seenElsewhere(p *packet, b []byte) bool {
+	if len(b) < 4 || !d.isDNS(be.Uint16(b)) && !d.isDNS(be.Uint16(b[2:])) {
+		return false
+	}
+	var h maphash.Hash
+	h.SetSeed(d.seed)
+	var key [36]byte
+	src, dst := p.meta.SrcIP.As16(), p.meta.DstIP.As16()
+	copy(key[:], src[:])
+	copy(key[16:], dst[:])
+	be.PutUint16(key[32:], p.info.ID)
+	be.PutUint16(key[34:], p.info.FragOffset)
+	h.Write(key[:])
+	h.Write(b)
+	sum := h.Sum64()
+	slot := &d.passing[sum%passingSlots]
+	if age := p.frame.Time - slot.time; slot.hash == sum && slot.depth != p.depth && age >= 0 && age < passingTime {
+		return true
+	}
+	*slot = passing{sum, p.frame.Time, p.depth}
+	return false
 }
