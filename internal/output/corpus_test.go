@@ -124,6 +124,7 @@ const maxEvent = 64 << 10
 // broken one says that it is and why (silent = 0).
 func TestHostileMessages(t *testing.T) {
 	j, b, buf := NewJSON(), &event.Batch{}, make([]byte, 0, 1<<20)
+	table, rows := NewTable(0, false), []byte(nil)
 	whole, broken, hidden, silent := 0, 0, 0, 0
 	messages := corpus(t)
 	for _, h := range messages {
@@ -136,6 +137,11 @@ func TestHostileMessages(t *testing.T) {
 		}
 		if i := bytes.IndexFunc(buf[:len(buf)-1], func(r rune) bool { return r < 0x20 || r > 0x7e }); i >= 0 {
 			t.Errorf("%s: octet %#x in the output", h.ID, buf[i])
+		}
+		// A terminal shows the same octets: no control character reaches it.
+		rows = table.Append(rows[:0], b)
+		if i := bytes.IndexFunc(rows, func(r rune) bool { return r != '\n' && (r < 0x20 || r > 0x7e) }); i >= 0 {
+			t.Errorf("%s: octet %#x in the table", h.ID, rows[i])
 		}
 		var e struct {
 			DNS struct {
