@@ -53,12 +53,16 @@ func (o *Objects) Close() error {
 
 // Load puts maps and programs into the kernel. Nothing is attached yet.
 func Load(c Config) (*Objects, error) {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("locked memory limit: %w", err)
-	}
 	spec, err := LoadDnshark()
 	if err != nil {
 		return nil, err
+	}
+	return load(spec, c)
+}
+
+func load(spec *ebpf.CollectionSpec, c Config) (*Objects, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("locked memory limit: %w", err)
 	}
 	var v DnsharkVariableSpecs
 	if err := spec.Assign(&v); err != nil {

@@ -108,3 +108,24 @@ func TestVerifier(t *testing.T) {
 		objs.Close()
 	}
 }
+
+// A kernel without one of the tracepoints still lets packets be captured.
+func TestNoBirths(t *testing.T) {
+	spec, err := LoadDnshark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Programs[DnsharkProgDnsharkExec].AttachTo = "no_such_tracepoint"
+	objs, err := load(spec, Config{Ports: []uint16{53}, RingBytes: 1 << 20})
+	if err != nil {
+		if os.Getenv("DNSHARK_REQUIRE_LIVE") != "1" && os.Geteuid() != 0 {
+			t.Skip(err)
+		}
+		t.Fatalf("%+v", err)
+	}
+	defer objs.Close()
+	if objs.NoBirths == nil || objs.Exec != nil || objs.Fork != nil || objs.Egress == nil {
+		t.Errorf("%+v", objs)
+	}
+	t.Log(objs.NoBirths)
+}
