@@ -35,7 +35,7 @@ func runLive(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	ports, err := o.dnsPorts()
+	ports, anyPort, err := o.dnsPorts()
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func runLive(ctx context.Context, o *options) error {
 		defer cancel()
 	}
 	all := kinds.Needs()&kind.NeedPackets != 0
-	err = o.run(ctx, &liveSource{o: o, ports: ports, allPackets: all}, true)
+	err = o.run(ctx, &liveSource{o: o, ports: ports, anyPort: anyPort, allPackets: all}, true)
 	switch {
 	case errors.Is(err, ebpf.ErrNotPermitted), errors.Is(err, afpacket.ErrNotPermitted):
 		return withExit(exitNotPermitted, err)
@@ -60,11 +60,12 @@ func runLive(ctx context.Context, o *options) error {
 type liveSource struct {
 	o          *options
 	ports      []uint16
+	anyPort    bool
 	allPackets bool
 }
 
 func (s *liveSource) Open(n int) ([]source.Lane, error) {
-	packet := afpacket.New(afpacket.Options{Iface: s.o.iface, Ports: s.ports, AllPackets: s.allPackets})
+	packet := afpacket.New(afpacket.Options{Iface: s.o.iface, Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets})
 	if s.o.iface != "" {
 		lanes, err := packet.Open(n)
 		if err == nil {
@@ -72,7 +73,7 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return lanes, err
 	}
-	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AllPackets: s.allPackets})
+	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets})
 	if err == nil {
 		s.say("watching every socket of this host")
 		return sockets.Open(n)

@@ -201,6 +201,9 @@ func TestLiveDig(t *testing.T) {
 			if p.PID != dig.Process.Pid || p.Comm != "dig" || p.Attribution != "query_egress" || p.UID != 0 || p.PPID != os.Getpid() {
 				t.Errorf("process %+v, want dig with pid %d", *p, dig.Process.Pid)
 			}
+			if path, _ := exec.LookPath("dig"); p.Exe != realPath(t, path) {
+				t.Errorf("exe %q, want that of %s", p.Exe, path)
+			}
 		})
 	}
 }
@@ -440,4 +443,18 @@ func TestLivePackets(t *testing.T) {
 		}
 		return kinds["net_packet_tcp"] && kinds["net_packet_ip"]
 	})
+}
+
+// A resolver on a port that nobody named.
+func TestLiveAnyPort(t *testing.T) {
+	host := testkit.NewHost(t)
+	host.DnsmasqOn("5399", "127.0.0.1")
+	a := startAgent(t, "--ports", "any")
+	for _, option := range []string{"+notcp", "+tcp"} {
+		name := "any" + option[1:] + ".example.test"
+		host.Run("dig", option, "@127.0.0.1", "-p", "5399", name)
+		if e := a.one(name); e.Metadata.SrcPort != 5399 || e.Process == nil || e.Process.Comm != "dig" || e.Observer != "client" {
+			t.Errorf("%+v", e)
+		}
+	}
 }

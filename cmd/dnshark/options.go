@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ type options struct {
 	events   []string
 	format   string
 	file     string
-	ports    []uint
+	ports    []string
 	count    uint64
 	timeout  time.Duration
 	stats    time.Duration
@@ -40,7 +41,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "events and sets of events to show, see `dnshark events`")
 	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
-	f.UintSliceVar(&o.ports, "ports", []uint{53}, "DNS `PORTS`")
+	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
 	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
 	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
@@ -62,18 +63,24 @@ func (o *options) kinds() (kind.Set, error) {
 	return set, nil
 }
 
-func (o *options) dnsPorts() ([]uint16, error) {
-	if len(o.ports) == 0 || len(o.ports) > maxPorts {
-		return nil, usagef("--ports takes 1 to %d ports", maxPorts)
-	}
-	var ports []uint16
-	for _, p := range o.ports {
-		if p == 0 || p > 65535 {
-			return nil, usagef("--ports: %d is no port; ports are 1 to 65535", p)
+// dnsPorts returns the DNS ports, and whether messages on other ports are wanted
+// too.
+func (o *options) dnsPorts() (ports []uint16, anyPort bool, err error) {
+	for _, text := range o.ports {
+		if text == "any" {
+			anyPort = true
+			continue
+		}
+		p, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || p == 0 {
+			return nil, false, usagef("--ports: %q is no port; ports are 1 to 65535, or any", text)
 		}
 		ports = append(ports, uint16(p))
 	}
-	return ports, nil
+	if len(o.ports) == 0 || len(ports) > maxPorts {
+		return nil, false, usagef("--ports takes 1 to %d ports", maxPorts)
+	}
+	return ports, anyPort, nil
 }
 
 func (o *options) observers() (policy.Observer, error) {

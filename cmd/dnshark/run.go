@@ -22,7 +22,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	if err != nil {
 		return err
 	}
-	ports, err := o.dnsPorts()
+	ports, anyPort, err := o.dnsPorts()
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	needs := kinds.Needs()
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
+		AnyPort:  anyPort,
 		Packets:  needs&kind.NeedPackets != 0,
 		Messages: needs&kind.NeedMessages != 0,
 	})

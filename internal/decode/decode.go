@@ -16,6 +16,7 @@ import (
 // Options say what to look for. Zero values of bounds mean defaults.
 type Options struct {
 	Ports         []uint16 // DNS ports, default 53
+	AnyPort       bool     // also messages on other ports, told by their structure
 	Packets       bool     // also make an event of every IP packet
 	Messages      bool     // make events of DNS messages
 	StreamBytes   int      // memory for TCP streams, default 32 MiB

@@ -177,11 +177,15 @@ func (t *streams) keep(s *stream, rest []byte) {
 	t.used += cap(s.buf) - before
 }
 
-// segment takes a TCP segment of a DNS port.
-func (d *Decoder) segment(p *packet, seq uint32, flags uint8, data []byte) {
+// segment takes a TCP segment. Of a port that is not of DNS, a stream must begin
+// with a message.
+func (d *Decoder) segment(p *packet, seq uint32, flags uint8, data []byte, dns bool) {
 	t := &d.streams
 	key := streamKey{p.meta.SrcIP, p.meta.DstIP, p.frame.Cookie, p.meta.SrcPort, p.meta.DstPort}
 	s := t.table[key]
+	if s == nil && !dns && !plausible(data) {
+		return
+	}
 	if flags&tcpRST != 0 {
 		if s != nil {
 			d.end(p, s)

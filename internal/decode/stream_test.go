@@ -258,3 +258,36 @@ func TestPlausible(t *testing.T) {
 		t.Errorf("%d of %d random octets are plausible", hits, tries)
 	}
 }
+
+// With --ports any: messages of any port over UDP and TCP are found, and random
+// datagrams are nearly never taken for one.
+func TestAnyPort(t *testing.T) {
+	from, to := netip.MustParseAddrPort("192.0.2.53:5301"), netip.MustParseAddrPort("192.0.2.1:40000")
+	raw := response(t, 7, "any.example.test.")
+	l := newLane(Options{AnyPort: true})
+	l.see(0, ipPacket(from.Addr(), to.Addr(), protoUDP, udpDatagram(from, to, raw)))
+	l.see(0, tcpSegment(from, to, 1, tcpSYN, nil))
+	l.see(0, tcpSegment(from, to, 2, 0, prefixed(raw)[:20]))
+	l.see(0, tcpSegment(from, to, 22, 0, prefixed(raw)[20:]))
+	if got := l.finish(); !slices.Equal(got, []string{"any.example.test", "any.example.test"}) {
+		t.Errorf("%v", got)
+	}
+
+	const tries = 1_000_000
+	r := rand.New(rand.NewPCG(1, 2))
+	var octets [512]byte
+	hits := 0
+	for range tries {
+		n := 12 + r.IntN(len(octets)-12)
+		for i := 0; i < n; i += 8 {
+			binary.LittleEndian.PutUint64(octets[i&^7:], r.Uint64())
+		}
+		if recognised(octets[:n]) {
+			hits++
+		}
+	}
+	t.Logf("%d of %d random datagrams recognised", hits, tries)
+	if hits >= tries/100_000 {
+		t.Errorf("%d of %d random datagrams are taken for DNS", hits, tries)
+	}
+}

@@ -19,7 +19,8 @@ func (d *Decoder) tcp(p *packet, b []byte) {
 		return
 	}
 	src, dst := be.Uint16(b), be.Uint16(b[2:])
-	if !d.o.Messages || !d.isDNS(src) && !d.isDNS(dst) {
+	dns := d.isDNS(src) || d.isDNS(dst)
+	if !d.o.Messages || !dns && !d.o.AnyPort {
 		return
 	}
 	header := int(b[12]>>4) * 4
@@ -31,7 +32,7 @@ func (d *Decoder) tcp(p *packet, b []byte) {
 	if p.cut {
 		d.stats.SnapTruncated++
 	}
-	d.segment(p, be.Uint32(b[4:]), b[13], b[header:])
+	d.segment(p, be.Uint32(b[4:]), b[13], b[header:], dns)
 }
 
 const prefix = 2 // octets of the length before a message (RFC 1035 section 4.2.2)
@@ -60,6 +61,26 @@ func plausible(b []byte) bool {
 		at += c
 	}
 	return end == len(h) && end < length
+}
+
+// recognised reports whether a datagram of any port is a DNS message with a
+// question, whole as far as its header and the question can tell. What else is
+// in the message is for dnswire to judge.
+func recognised(b []byte) bool {
+	if len(b) < dnswire.HeaderLen+5 || !headerFits(b, len(b)) || be.Uint16(b[4:]) != 1 {
+		return false
+	}
+	for at := dnswire.HeaderLen; at < len(b); {
+		c := int(b[at])
+		if at++; c == 0 {
+			return at+4 <= len(b) && at-dnswire.HeaderLen <= dnswire.MaxNameLen && knownClass(be.Uint16(b[at+2:]))
+		}
+		if c > 63 {
+			return false
+		}
+		at += c
+	}
+	return false
 }
 
 // knownClass: IN, CH, HS, NONE, ANY (IANA "DNS CLASSes").

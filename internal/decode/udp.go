@@ -9,7 +9,7 @@ func (d *Decoder) udp(p *packet, b []byte) {
 	}
 	src, dst, length := be.Uint16(b), be.Uint16(b[2:]), int(be.Uint16(b[4:]))
 	dns := d.isDNS(src) || d.isDNS(dst)
-	if !dns && !isTunnel(dst) {
+	if !dns && !isTunnel(dst) && !d.o.AnyPort {
 		return
 	}
 	if length < udpHeader {
@@ -25,10 +25,10 @@ func (d *Decoder) udp(p *packet, b []byte) {
 		}
 	}
 	p.meta.SrcPort, p.meta.DstPort = src, dst
-	// A client may use a tunnel's port as its source port.
-	if !dns {
+	switch {
+	case !dns && isTunnel(dst): // a client may use a tunnel's port as its source port
 		d.tunnel(p, dst, payload)
-	} else if d.o.Messages {
+	case d.o.Messages && (dns || recognised(payload)):
 		d.message(p, payload, p.frame.Sender)
 	}
 }

@@ -83,9 +83,15 @@ func (h *Host) Run(name string, args ...string) string {
 // a CNAME, and knows no other name.
 func (h *Host) Dnsmasq(addrs ...string) *Daemon {
 	h.t.Helper()
+	return h.DnsmasqOn("53", addrs...)
+}
+
+// DnsmasqOn is Dnsmasq on another port.
+func (h *Host) DnsmasqOn(port string, addrs ...string) *Daemon {
+	h.t.Helper()
 	NeedPrograms(h.t, "dnsmasq", "dig")
 	args := []string{
-		"--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-daemon",
+		"--port=" + port, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-daemon",
 		"--bind-interfaces", "--user=root", "--pid-file=", "--local-ttl=300", "--local=/test/",
 		"--address=/example.test/192.0.2.80", "--address=/example.test/2001:db8::80",
 		"--host-record=target.other.test,192.0.2.81", "--cname=alias.other.test,target.other.test",
@@ -96,7 +102,7 @@ func (h *Host) Dnsmasq(addrs ...string) *Daemon {
 		args = append(args, "--listen-address="+a)
 	}
 	d := Start(h.t, h.Command("dnsmasq", args...))
-	h.waitForDNS(d, addrs[0])
+	h.waitForDNS(d, addrs[0], port)
 	return d
 }
 
@@ -118,16 +124,16 @@ func (h *Host) Unbound(addrs ...string) *Daemon {
 		h.t.Fatal(err)
 	}
 	d := Start(h.t, h.Command("unbound", "-d", "-c", file))
-	h.waitForDNS(d, addrs[0])
+	h.waitForDNS(d, addrs[0], "53")
 	return d
 }
 
-func (h *Host) waitForDNS(d *Daemon, addr string) {
+func (h *Host) waitForDNS(d *Daemon, addr, port string) {
 	h.t.Helper()
 	Eventually(h.t, 10*time.Second, "a resolver that answers", func() bool {
 		if d.Ended() {
 			h.t.Fatalf("%s ended: %s", d.Path, d.Output)
 		}
-		return h.Command("dig", "@"+addr, "+time=1", "+tries=1", "ready.example.test").Run() == nil
+		return h.Command("dig", "@"+addr, "-p", port, "+time=1", "+tries=1", "ready.example.test").Run() == nil
 	})
 }

@@ -18,8 +18,8 @@ const (
 func nothing() []bpf.Instruction { return []bpf.Instruction{bpf.RetConstant{}} }
 
 // filter returns the program by which the kernel chooses what it copies: UDP and
-// TCP packets with one of the ports, and the fragments that have no ports but
-// may belong to such a packet.
+// TCP packets with one of the ports (of any, if there are none), and the fragments
+// that have no ports but may belong to such a packet.
 func filter(ports []uint16, cooked, all bool) []bpf.Instruction {
 	return append(once(cooked), choose(ports, cooked, all)...)
 }
@@ -138,6 +138,9 @@ func choose(ports []uint16, cooked, all bool) []bpf.Instruction {
 	p.jump(bpf.JumpEqual, unix.IPPROTO_UDP, "ports")
 	p.jump(bpf.JumpNotEqual, unix.IPPROTO_TCP, "other")
 	p.label("ports")
+	if len(ports) == 0 {
+		p.far("dns")
+	}
 	for _, end := range []uint32{0, 2} { // source, destination
 		p.add(bpf.LoadIndirect{Off: end, Size: 2})
 		for _, port := range ports {

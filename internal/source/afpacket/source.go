@@ -20,6 +20,7 @@ type Options struct {
 	Iface string // name of an interface; "" means all
 	// Ports are those of DNS, at most 64; default 53.
 	Ports      []uint16
+	AnyPort    bool // every UDP and TCP packet is handed over whole
 	AllPackets bool // hand over the first 128 octets of all other IP packets too
 	// NoPromisc leaves the interface as it is. Otherwise a named one is made
 	// promiscuous: a sensor sees traffic that is not its own.
@@ -98,7 +99,11 @@ func (s *Source) Open(n int) (_ []source.Lane, err error) {
 			}
 		}
 	}
-	program := filter(s.o.Ports, lanes[0].sock.cooked, s.o.AllPackets)
+	ports := s.o.Ports
+	if s.o.AnyPort {
+		ports = nil
+	}
+	program := filter(ports, lanes[0].sock.cooked, s.o.AllPackets)
 	out := make([]source.Lane, n)
 	for i, l := range lanes {
 		if err := l.sock.filter(program); err != nil {

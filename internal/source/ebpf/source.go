@@ -7,6 +7,7 @@ package ebpf
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"os"
 
@@ -20,6 +21,7 @@ import (
 // Options say what to capture. The zero value means DNS on port 53.
 type Options struct {
 	Ports      []uint16 // a packet with one of these ports is DNS; default 53
+	AnyPort    bool     // every UDP and TCP packet is handed over whole
 	AllPackets bool     // hand over the first 128 octets of all other IP packets too
 	RingBytes  int      // buffer between kernel and reader; default 16 MiB, rounded up to a power of two
 	// CgroupPath is the directory of the cgroup v2 whose tasks are observed.
@@ -52,6 +54,12 @@ var _ source.Source = (*Source)(nil)
 func New(o Options) (*Source, error) {
 	if len(o.Ports) == 0 {
 		o.Ports = []uint16{53}
+	}
+	if o.AnyPort {
+		o.Ports = nil
+		for p := range uint16(math.MaxUint16) {
+			o.Ports = append(o.Ports, p+1)
+		}
 	}
 	size, err := ringSize(o.RingBytes)
 	if err != nil {
