@@ -22,7 +22,7 @@ func TestLiveShortLived(t *testing.T) {
 	const programs, rounds = 10, 5
 	host := testkit.NewHost(t)
 	a := startAgent(t, "--timeout", "1s")
-	dir := t.TempDir()
+	dir := realPath(t, t.TempDir())
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Fatal(err)
@@ -115,4 +115,13 @@ func TestLiveShortLived(t *testing.T) {
 		}
 	}
 	t.Logf("%d processes, the longest lived %v", len(want), longest)
+}
+
+func realPath(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

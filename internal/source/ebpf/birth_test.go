@@ -22,7 +22,10 @@ import (
 // The path that the program finds by itself is the one in /proc.
 func TestBirths(t *testing.T) {
 	c := start(t, Options{})
-	dir := t.TempDir()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Fatal(err)
