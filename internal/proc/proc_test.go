@@ -149,3 +149,17 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d processes cached, want at most %d", n, 2*maxCached)
 	}
 }
+
+// A fork and an execve, as on a host where programs come and go.
+func BenchmarkBirth(b *testing.B) {
+	var table Table
+	shell := gone(0)
+	table.Birth(&event.Birth{ID: shell, Exe: "/bin/sh"})
+	b.ReportAllocs()
+	for i := range uint64(b.N) {
+		child := gone(i + 1)
+		table.Birth(&event.Birth{ID: child, ParentTGID: shell.TGID, ParentStart: shell.Start})
+		child.ExeIno++
+		table.Birth(&event.Birth{ID: child, Exe: "/bin/true", Args: "true\x00"})
+	}
+}
