@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/dnshark-io/dnshark/internal/decode"
@@ -48,12 +49,14 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	lane := lanes[0]
 	defer lane.Close()
 
+	writer, parallel := o.writer(encoder, out, live)
 	needs := kinds.Needs()
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
 		AnyPort:  anyPort,
 		Packets:  needs&kind.NeedPackets != 0,
 		Messages: needs&kind.NeedMessages != 0,
+		Copy:     parallel,
 	})
 	table := pair.NewTable(int64(o.timeout), 0)
 	marker := kind.NewMarker(kinds)
@@ -68,7 +71,6 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	}
 	stages = append(stages, marker, report)
 
-	writer := output.NewWriter(encoder, out, live)
 	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host}
 	if o.count > 0 {
 		worker.Writer = &output.Limit{N: o.count, Next: writer}
@@ -83,12 +85,27 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	if errors.Is(err, output.ErrLimit) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
-	err = errors.Join(err, writer.Flush())
+	err = errors.Join(err, writer.Close())
 	// Where nothing could be read, the error is all there is to say.
 	if !o.quiet && (err == nil || lane.Stats().Seen > 0) {
 		report.print()
 	}
 	return err
+}
+
+// closer is a writer that must be closed, so that it has written everything.
+type closer interface {
+	line.Writer
+	Close() error
+}
+
+// writer returns where events go. Files are encoded on all processors; live
+// events are few, and whoever watches wants them at once.
+func (o *options) writer(e output.Encoder, out *os.File, live bool) (_ closer, parallel bool) {
+	if _, stateless := e.(*output.JSON); stateless && !live {
+		return output.NewParallel(e, out, runtime.GOMAXPROCS(0)), true
+	}
+	return output.NewWriter(e, out, live), false
 }
 
 func hostname() string {

@@ -19,6 +19,7 @@ type Options struct {
 	AnyPort       bool     // also messages on other ports, told by their structure
 	Packets       bool     // also make an event of every IP packet
 	Messages      bool     // make events of DNS messages
+	Copy          bool     // copy messages to the batch, which then outlives its frames
 	StreamBytes   int      // memory for TCP streams, default 32 MiB
 	FragmentBytes int      // memory for IP fragments, default 4 MiB
 	MaxTunnels    int      // depth of IP headers inside one frame, default 4
@@ -121,6 +122,9 @@ func (d *Decoder) message(p *packet, raw []byte, sender *event.Identity) {
 	if len(raw) < dnswire.HeaderLen {
 		d.stats.ShortHeader++
 		return
+	}
+	if d.o.Copy {
+		raw = p.batch.Hold(raw)
 	}
 	e := p.batch.Next()
 	e.Class, e.Time, e.Meta = event.ClassMessage, p.frame.Time, p.meta

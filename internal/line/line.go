@@ -15,8 +15,11 @@ import (
 // or add events, and keeps nothing of the batch.
 type Stage interface{ Process(*event.Batch) }
 
-// Writer is where events go. It keeps nothing of the batch.
-type Writer interface{ Write(*event.Batch) error }
+// Writer is where events go. It takes the batch and returns an empty one to go
+// on with, the same or another.
+type Writer interface {
+	Write(*event.Batch) (*event.Batch, error)
+}
 
 // Births is told of new processes, before the events that their packets make.
 type Births interface{ Birth(*event.Birth) }
@@ -37,12 +40,12 @@ type Worker struct {
 	// silent. It is nil for files, whose only time is that of their packets.
 	Clock func() int64
 
-	batch event.Batch
+	batch *event.Batch
 }
 
 // Run works until the lane ends, ctx ends, or the writer fails.
 func (w *Worker) Run(ctx context.Context) error {
-	w.batch.Host = w.Host
+	w.batch = &event.Batch{Host: w.Host}
 	if err := w.Lane.Run(ctx, w.take); err != nil {
 		return errors.Join(err, w.finish())
 	}
@@ -51,40 +54,39 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // finish carries what the decoder still holds to the writer.
 func (w *Worker) finish() error {
-	w.Decoder.Flush(&w.batch)
+	w.Decoder.Flush(w.batch)
 	return w.flush()
 }
 
 func (w *Worker) take(frames []source.Frame) error {
-	b := &w.batch
 	for i := range frames {
 		f := &frames[i]
 		if f.Birth != nil {
-			b.Now = max(b.Now, f.Time)
+			w.batch.Now = max(w.batch.Now, f.Time)
 			if w.Births != nil {
 				w.Births.Birth(f.Birth)
 			}
 			continue
 		}
-		w.Decoder.Frame(f, b)
-		if len(b.Events) >= batchEvents {
+		w.Decoder.Frame(f, w.batch)
+		if len(w.batch.Events) >= batchEvents {
 			if err := w.flush(); err != nil {
 				return err
 			}
 		}
 	}
 	if len(frames) == 0 && w.Clock != nil {
-		b.Now = max(b.Now, w.Clock())
+		w.batch.Now = max(w.batch.Now, w.Clock())
 	}
-	w.Decoder.Tick(b.Now)
+	w.Decoder.Tick(w.batch.Now)
 	return w.flush()
 }
 
 func (w *Worker) flush() error {
 	for _, s := range w.Stages {
-		s.Process(&w.batch)
+		s.Process(w.batch)
 	}
-	err := w.Writer.Write(&w.batch)
-	w.batch.Reset()
+	var err error
+	w.batch, err = w.Writer.Write(w.batch)
 	return err
 }

@@ -37,17 +37,18 @@ func NewWriter(e Encoder, sink io.Writer, prompt bool) *Writer {
 	return &Writer{encoder: e, sink: sink, prompt: prompt, buf: make([]byte, 0, blockBytes+64<<10)}
 }
 
-// Write encodes the batch.
-func (w *Writer) Write(b *event.Batch) error {
+// Write encodes the batch and returns it, empty.
+func (w *Writer) Write(b *event.Batch) (*event.Batch, error) {
 	w.buf = w.encoder.Append(w.buf, b)
+	b.Reset()
 	if w.prompt || len(w.buf) >= blockBytes {
-		return w.Flush()
+		return b, w.Close()
 	}
-	return nil
+	return b, nil
 }
 
-// Flush writes what was gathered.
-func (w *Writer) Flush() error {
+// Close writes what was gathered.
+func (w *Writer) Close() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
@@ -59,15 +60,17 @@ func (w *Writer) Flush() error {
 // ErrLimit ends a run after as many events as were asked for.
 var ErrLimit = errors.New("event limit reached")
 
-// Limit is a Writer that passes on at most N events.
+// Limit passes on at most N events.
 type Limit struct {
 	N    uint64
-	Next interface{ Write(*event.Batch) error }
+	Next interface {
+		Write(*event.Batch) (*event.Batch, error)
+	}
 }
 
 // Write passes the batch on, shortened to what is left of N. It returns
 // ErrLimit with the last event.
-func (l *Limit) Write(b *event.Batch) error {
+func (l *Limit) Write(b *event.Batch) (*event.Batch, error) {
 	for i := range b.Events {
 		e := &b.Events[i]
 		for n := bits.OnesCount32(e.Kinds); uint64(n) > l.N; n-- {
@@ -75,13 +78,11 @@ func (l *Limit) Write(b *event.Batch) error {
 		}
 		l.N -= uint64(bits.OnesCount32(e.Kinds))
 	}
-	if err := l.Next.Write(b); err != nil {
-		return err
+	b, err := l.Next.Write(b)
+	if err == nil && l.N == 0 {
+		err = ErrLimit
 	}
-	if l.N == 0 {
-		return ErrLimit
-	}
-	return nil
+	return b, err
 }
 
 // None is the encoder that writes nothing: for measuring and for statistics.

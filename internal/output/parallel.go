@@ -1,0 +1,90 @@
+package output
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// Parallel is a Writer that encodes several batches at once and writes them in
+// their order, so that its output is the same whatever the number of workers.
+// The encoder must not change when it is used: JSON is such a one.
+//
+// Batches must own their memory: what they borrow has to outlive Write.
+type Parallel struct {
+	jobs  chan *job // to whichever worker is free
+	order chan *job // to the goroutine that writes
+	free  chan *job
+	wait  sync.WaitGroup
+	err   atomic.Pointer[error]
+}
+
+// job is a batch on its way to the sink.
+type job struct {
+	batch *event.Batch
+	text  []byte
+	ready chan struct{}
+}
+
+// NewParallel starts workers goroutines that encode and one that writes.
+func NewParallel(e Encoder, sink io.Writer, workers int) *Parallel {
+	// One batch is filled and one written while every worker has one and finds
+	// the next.
+	n := 2*workers + 2
+	p := &Parallel{jobs: make(chan *job, n), order: make(chan *job, n), free: make(chan *job, n)}
+	for range n {
+		p.free <- &job{batch: &event.Batch{}, ready: make(chan struct{}, 1)}
+	}
+	for range workers {
+		p.wait.Go(func() {
+			for j := range p.jobs {
+				j.text = e.Append(j.text[:0], j.batch)
+				j.ready <- struct{}{}
+			}
+		})
+	}
+	p.wait.Go(func() { p.write(sink) })
+	return p
+}
+
+func (p *Parallel) write(sink io.Writer) {
+	for j := range p.order {
+		<-j.ready
+		if p.err.Load() == nil && len(j.text) > 0 {
+			if _, err := sink.Write(j.text); err != nil {
+				p.err.Store(&err)
+			}
+		}
+		j.batch.Reset()
+		p.free <- j
+	}
+}
+
+// Write takes the batch and returns another. An error is that of an earlier
+// batch.
+func (p *Parallel) Write(b *event.Batch) (*event.Batch, error) {
+	j := <-p.free
+	next := j.batch
+	next.Host, next.Now = b.Host, b.Now
+	j.batch = b
+	p.jobs <- j
+	p.order <- j
+	return next, p.failed()
+}
+
+// Close waits until everything is written. No Write may follow.
+func (p *Parallel) Close() error {
+	close(p.jobs)
+	close(p.order)
+	p.wait.Wait()
+	return p.failed()
+}
+
+func (p *Parallel) failed() error {
+	if err := p.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

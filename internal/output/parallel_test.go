@@ -1,0 +1,90 @@
+package output
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// numbered fills a batch with events that can be told apart.
+func numbered(t *testing.T, b *event.Batch, from, n int) {
+	for i := range n {
+		e := b.Next()
+		e.Kinds = 1
+		e.Time = int64(from + i)
+		e.Msg.Unpack(b.Hold([]byte{byte(i >> 8), byte(i), 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0}))
+	}
+}
+
+// The output is the same whatever the number of workers.
+func TestParallelOrder(t *testing.T) {
+	var want bytes.Buffer
+	w := NewWriter(NewJSON(), &want, false)
+	b := &event.Batch{Host: "h"}
+	const batches = 200
+	for i := range batches {
+		numbered(t, b, i*1000, 1+i*7%50)
+		var err error
+		if b, err = w.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, workers := range []int{1, 2, 5} {
+		var got bytes.Buffer
+		p := NewParallel(NewJSON(), &got, workers)
+		b := &event.Batch{Host: "h"}
+		for i := range batches {
+			numbered(t, b, i*1000, 1+i*7%50)
+			var err error
+			if b, err = p.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if len(b.Events) != 0 || b.Host != "h" {
+				t.Fatalf("the next batch has %d events, host %q", len(b.Events), b.Host)
+			}
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("%d workers write something else", workers)
+		}
+	}
+}
+
+type brokenSink struct{ writes int }
+
+var errBroken = errors.New("broken")
+
+func (s *brokenSink) Write(p []byte) (int, error) {
+	if s.writes++; s.writes > 3 {
+		return 0, errBroken
+	}
+	return len(p), nil
+}
+
+// A sink that fails ends the run, and is not asked again.
+func TestParallelError(t *testing.T) {
+	sink := &brokenSink{}
+	p := NewParallel(NewJSON(), sink, 2)
+	b := &event.Batch{}
+	var err error
+	for i := 0; err == nil; i++ {
+		if i > 1000 {
+			t.Fatal("no error")
+		}
+		numbered(t, b, i, 10)
+		b, err = p.Write(b)
+	}
+	if !errors.Is(err, errBroken) || !errors.Is(p.Close(), errBroken) {
+		t.Errorf("%v", err)
+	}
+	if sink.writes != 4 {
+		t.Errorf("%d writes, want 4", sink.writes)
+	}
+}
