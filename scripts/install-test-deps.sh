@@ -8,6 +8,7 @@ programs='
 dig:bind9-dnsutils
 dnsmasq:dnsmasq-base
 unbound:unbound
+named:bind9
 dnsperf:dnsperf
 tshark:tshark
 ip:iproute2

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -38,7 +39,7 @@ type options struct {
 const maxPorts = 16
 
 func (o *options) addOutput(f *pflag.FlagSet) {
-	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "events and sets of events to show, see `dnshark events`")
+	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "`LIST` of events and sets of events to show, see: dnshark events")
 	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
 	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
@@ -53,6 +54,32 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
+}
+
+// complete tells shells what the values of flags may be.
+func (o *options) complete(cmd *cobra.Command) {
+	values := func(list ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	var events []string
+	for _, k := range kind.Catalogue {
+		if !k.Internal {
+			events = append(events, k.Name+"\t"+k.Summary)
+		}
+	}
+	for _, s := range kind.Sets() {
+		events = append(events, s.Term+"\t"+s.Doc)
+	}
+	for flag, f := range map[string]cobra.CompletionFunc{
+		"events":   values(events...),
+		"output":   values(output.Formats...),
+		"observer": values("client", "server", "both"),
+		"ports":    values("53", "5353", "5355", "any"),
+	} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+			panic(err) // a flag of that name does not exist
+		}
+	}
 }
 
 func (o *options) kinds() (kind.Set, error) {

@@ -68,6 +68,9 @@ func (r *reporter) print() {
 	}
 	fmt.Fprintf(r.out, "dnshark: packets: %d seen, %d submitted, %d lost (ring full), %d lost (copy error), %d cut\n",
 		s.Seen, s.Submitted, s.RingFull, s.CopyError, s.Truncated)
+	if l, ok := r.lane.(interface{ BirthsLost() uint64 }); ok && l.BirthsLost() > 0 {
+		fmt.Fprintf(r.out, "dnshark: processes: %d forks and execs lost (ring full)\n", l.BirthsLost())
+	}
 	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
 	fmt.Fprintf(r.out, "dnshark: transactions: %d queries, %d retransmits, %d answered, %d unanswered, %d waiting, "+
 		"%d unsolicited, %d duplicate, %d late, %d mismatched, %d forgotten\n",
