@@ -458,3 +458,23 @@ func TestLiveAnyPort(t *testing.T) {
 		}
 	}
 }
+
+// doctor tells what live capture would do with the rights at hand.
+func TestLiveDoctor(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "setpriv")
+	machine := testkit.Machine(t)
+	out, err := machine.Command(shareable(t), "doctor").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "watch every socket") || !strings.Contains(string(out), "ok  sockets") || !strings.Contains(string(out), "ok  interfaces") {
+		t.Errorf("as root: %v\n%s", err, out)
+	}
+	out, err = asNobody(machine, ",+net_raw", shareable(t), "doctor").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "watch interfaces") || !strings.Contains(string(out), "no  sockets") {
+		t.Errorf("with CAP_NET_RAW: %v\n%s", err, out)
+	}
+	out, err = asNobody(machine, "", shareable(t), "doctor").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitNotPermitted || !strings.Contains(string(out), "CAP_NET_RAW") {
+		t.Errorf("with nothing: %v\n%s", err, out)
+	}
+}
