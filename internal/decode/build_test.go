@@ -3,119 +3,162 @@ package decode
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
-
-	"github.com/miekg/dns"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
+// Builders of packets, from the inside out.
+
 var (
-	client = netip.MustParseAddrPort("192.0.2.1:40000")
-	server = netip.MustParseAddrPort("192.0.2.53:53")
+	client4 = netip.MustParseAddr("192.0.2.10")
+	server4 = netip.MustParseAddr("192.0.2.53")
+	client6 = netip.MustParseAddr("2001:db8::10")
+	server6 = netip.MustParseAddr("2001:db8::53")
 )
 
-// response returns a response about name.
-func response(t testing.TB, id uint16, name string) []byte {
-	t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.TypeA)
-	m.Id, m.Response = id, true
-	raw, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func prefixed(raw []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...)
-}
-
-// ipPacket returns an IPv4 or IPv6 packet.
-func ipPacket(src, dst netip.Addr, proto uint8, payload []byte) []byte {
-	if src.Is6() {
-		p := make([]byte, 40, 40+len(payload))
-		p[0], p[6], p[7] = 0x60, proto, 64
-		be.PutUint16(p[4:], uint16(len(payload)))
-		copy(p[8:], src.AsSlice())
-		copy(p[24:], dst.AsSlice())
-		return append(p, payload...)
-	}
-	p := make([]byte, 20, 20+len(payload))
-	p[0], p[8], p[9] = 0x45, 64, proto
-	be.PutUint16(p[2:], uint16(20+len(payload)))
-	copy(p[12:], src.AsSlice())
-	copy(p[16:], dst.AsSlice())
-	return append(p, payload...)
-}
-
-func tcpSegment(src, dst netip.AddrPort, seq uint32, flags uint8, data []byte) []byte {
-	h := make([]byte, tcpHeader, tcpHeader+len(data))
-	be.PutUint16(h, src.Port())
-	be.PutUint16(h[2:], dst.Port())
-	be.PutUint32(h[4:], seq)
-	h[12], h[13] = 5<<4, flags
-	return ipPacket(src.Addr(), dst.Addr(), protoTCP, append(h, data...))
-}
-
-func udpDatagram(src, dst netip.AddrPort, data []byte) []byte {
-	h := make([]byte, udpHeader, udpHeader+len(data))
-	be.PutUint16(h, src.Port())
-	be.PutUint16(h[2:], dst.Port())
-	be.PutUint16(h[4:], uint16(udpHeader+len(data)))
-	return append(h, data...)
-}
-
-// lane feeds packets to a decoder and keeps the names of the messages.
-type lane struct {
-	d     *Decoder
-	b     event.Batch
-	names []string
-	quiet bool // keep no names
-	f     source.Frame
-}
-
-func newLane(o Options) *lane {
-	o.Messages = true
-	return &lane{d: New(o)}
-}
-
-func (l *lane) see(time int64, packet []byte) {
-	l.f = source.Frame{Time: time, Data: packet, WireLen: len(packet), Link: source.LinkRaw}
-	l.d.Frame(&l.f, &l.b)
-	l.take()
-}
-
-func (l *lane) take() {
-	if l.quiet {
-		l.b.Reset()
-		return
-	}
-	for i := range l.b.Events {
-		m := &l.b.Events[i].Msg
-		name := "?"
-		if len(m.Questions) > 0 {
-			name = string(m.AppendName(nil, m.Questions[0].Name))
+// join returns its arguments, octets or numbers of one octet, in a row.
+func join(parts ...any) (b []byte) {
+	for _, p := range parts {
+		switch p := p.(type) {
+		case []byte:
+			b = append(b, p...)
+		case string:
+			b = append(b, p...)
+		case int:
+			b = append(b, byte(p))
 		}
-		l.names = append(l.names, name)
 	}
-	l.b.Reset()
+	return b
 }
 
-func (l *lane) finish() []string {
-	l.d.Flush(&l.b)
-	l.take()
-	return l.names
+func u16(v int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(v)) }
+
+// message has one question and, when pad is not 0, a record of pad octets.
+func message(id int, response bool, pad int) []byte {
+	flags := 0x0100
+	if response {
+		flags = 0x8180
+	}
+	b := join(u16(id), u16(flags), u16(1), u16(0), u16(0), u16(0), 7, "example", 4, "test", 0, u16(1), u16(1))
+	if pad > 0 {
+		b[7] = 1
+		b = join(b, u16(0xc00c), u16(10), u16(1), u16(0), u16(60), u16(pad), make([]byte, pad))
+	}
+	return b
 }
 
-var links = []source.LinkType{
-	source.LinkRaw, source.LinkEthernet, source.LinkNull, source.LinkLoop, source.LinkPPP, source.LinkSLL,
-	source.LinkSLL2, source.LinkFDDI, source.LinkWiFi, source.LinkRadiotap, 65000,
+func framed(m []byte) []byte { return join(u16(len(m)), m) }
+
+func datagramOf(sport, dport int, payload []byte) []byte {
+	return join(u16(sport), u16(dport), u16(8+len(payload)), u16(0), payload)
 }
 
-func (l *lane) frame(link source.LinkType, octets []byte) {
-	l.d.Frame(&source.Frame{Data: octets, WireLen: len(octets), Link: link}, &l.b)
-	l.take()
+func segmentOf(sport, dport int, seq uint32, flags int, payload []byte) []byte {
+	b := join(u16(sport), u16(dport), make([]byte, 8), 0x50, flags, u16(65535), u16(0), u16(0), payload)
+	binary.BigEndian.PutUint32(b[4:], seq)
+	return b
+}
+
+func packet4(src, dst netip.Addr, proto int, payload []byte) []byte {
+	b := join(0x45, 0, u16(20+len(payload)), u16(7), u16(0), 64, proto, u16(0), src.AsSlice(), dst.AsSlice())
+	return append(b, payload...)
+}
+
+// fragment4 returns a part of a packet's payload; offset is in octets.
+func fragment4(p []byte, id, offset, n int) []byte {
+	payload := p[20:]
+	end := min(offset+n, len(payload))
+	f := join(p[:20], payload[offset:end])
+	binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
+	binary.BigEndian.PutUint16(f[4:], uint16(id))
+	frag := offset / 8
+	if end < len(payload) {
+		frag |= 0x2000
+	}
+	binary.BigEndian.PutUint16(f[6:], uint16(frag))
+	return f
+}
+
+func packet6(src, dst netip.Addr, next int, payload []byte) []byte {
+	return join(0x60, 0, 0, 0, u16(len(payload)), next, 64, src.AsSlice(), dst.AsSlice(), payload)
+}
+
+func fragment6(p []byte, id, offset, n int) []byte {
+	payload := p[40:]
+	end := min(offset+n, len(payload))
+	field := offset
+	if end < len(payload) {
+		field |= 1
+	}
+	header := join(int(p[6]), 0, u16(field), u16(0), u16(id))
+	f := join(p[:40], header, payload[offset:end])
+	f[6] = protoFragment
+	binary.BigEndian.PutUint16(f[4:], uint16(len(f)-40))
+	return f
+}
+
+func ether(t int, payload []byte) []byte { return join(make([]byte, 12), u16(t), payload) }
+
+// answer4 is the packet that most tests wrap.
+func answer4() []byte {
+	return packet4(server4, client4, protoUDP, datagramOf(53, 40000, message(0x1234, true, 0)))
+}
+
+// bench is a decoder with its batch, which holds all events since the start.
+type bench struct {
+	t testing.TB
+	*Decoder
+	batch event.Batch
+	now   int64
+}
+
+func newBench(t testing.TB, o Options) *bench {
+	return &bench{t: t, Decoder: New(o), now: 1_700_000_000e9}
+}
+
+var onlyMessages = Options{Messages: true}
+
+// raw hands in an IP packet, a millisecond after the last one.
+func (k *bench) raw(packets ...[]byte) {
+	for _, p := range packets {
+		k.now += 1e6
+		k.Frame(&source.Frame{Time: k.now, Data: slices.Clone(p), WireLen: len(p), Link: source.LinkRaw}, &k.batch)
+	}
+}
+
+// ids returns the ids of the messages so far.
+func (k *bench) ids() (ids []int) {
+	for i := range k.batch.Events {
+		if e := &k.batch.Events[i]; e.Class == event.ClassMessage {
+			ids = append(ids, int(e.Msg.ID))
+		}
+	}
+	return ids
+}
+
+func (k *bench) want(ids ...int) {
+	k.t.Helper()
+	if got := k.ids(); !slices.Equal(got, ids) {
+		k.t.Errorf("messages %v, want %v (%v)", got, ids, k.Stats())
+	}
+}
+
+// counters checks that these counters have these values, and that all others
+// but those of what was seen are 0.
+func counters(t testing.TB, s Stats, want map[string]uint64) {
+	t.Helper()
+	s.Each(func(name string, n uint64) {
+		switch name {
+		case "frames", "ipv4", "ipv6", "udp", "tcp", "messages", "ip_frag_reassembled":
+			if _, given := want[name]; !given {
+				return
+			}
+		}
+		if n != want[name] {
+			t.Errorf("%s = %d, want %d (%v)", name, n, want[name], s)
+		}
+	})
 }

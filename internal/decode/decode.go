@@ -1,11 +1,14 @@
-// Package decode is the step from frames to DNS messages: link layers, IP,
-// fragments, UDP, TCP streams and tunnels, a file per layer. It never fails:
-// what cannot be read is counted by reason.
+// Package decode turns frames into DNS messages: link layers, IP, fragments,
+// UDP, TCP streams and tunnels, a file per layer.
+//
+// Every octet is an attacker's. Work is linear in the octets of a frame, memory
+// is bounded by Options, and what cannot be read is a counter with a reason
+// ([Stats]), never an error. Nothing is allocated for a frame once the tables
+// have grown to their working size.
 package decode
 
 import (
 	"hash/maphash"
-	"math"
 	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -13,140 +16,230 @@ import (
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
-// Options say what to look for. Zero values of bounds mean defaults.
+// Options says what to decode. The zero value decodes nothing; Messages or
+// Packets must be set.
 type Options struct {
-	Ports         []uint16 // DNS ports, default 53
-	AnyPort       bool     // also messages on other ports, told by their structure
-	Packets       bool     // also make an event of every IP packet
-	Messages      bool     // make events of DNS messages
-	Copy          bool     // copy messages to the batch, which then outlives its frames
-	StreamBytes   int      // memory for TCP streams, default 32 MiB
-	FragmentBytes int      // memory for IP fragments, default 4 MiB
-	MaxTunnels    int      // depth of IP headers inside one frame, default 4
+	Ports         []uint16 // DNS ports of UDP and TCP; nil means 53
+	AnyPort       bool     // find messages on other ports too, by their structure
+	Packets       bool     // emit an event of ClassPacket for every IP packet, those inside tunnels included
+	Messages      bool     // emit an event of ClassMessage for every DNS message
+	Copy          bool     // copy to the batch what events borrow from frames, which it may then outlive
+	StreamBytes   int      // memory for TCP streams in octets, at least 1 MiB; 0 means 32 MiB
+	FragmentBytes int      // memory for IP fragments in octets, at least 256 KiB; 0 means 4 MiB
+	MaxTunnels    int      // how many tunnels may be nested; 0 means 4
 }
 
-// Decoder decodes the frames of one lane.
-type Decoder struct {
-	o         Options
-	ports     [1 << 16 / 64]uint64
-	stats     Stats
-	fragments fragments
-	streams   streams
+// Defaults and lower bounds of Options.
+const (
+	defaultStreamBytes   = 32 << 20
+	defaultFragmentBytes = 4 << 20
+	defaultMaxTunnels    = 4
+	minStreamBytes       = 1 << 20
+	minFragmentBytes     = 256 << 10
+)
 
-	tunnels bool // one was seen, so packets may pass twice
-	seed    maphash.Seed
-	passing [passingSlots]passing
+// Decoder decodes the frames of one lane. It must not be shared.
+type Decoder struct {
+	packets, messages bool
+	anyPort, copies   bool
+	maxTunnels        int
+	ports             [1 << 16 / 64]uint64 // bit p set: p is a DNS port
+	stats             Stats
+	seed              maphash.Seed // of both tables, so that nobody can aim at a bucket
+	clock             clock
+	frags             fragments
+	streams           streams
+	scratch           []byte   // where a scattered message or datagram is put together
+	ifaces            []string // names of interfaces that waiting octets came from
+	passing           [passingSlots]passing
+	anyTunnel         bool // one was seen, so packets may pass twice
+
+	// The frame at hand.
+	f       *source.Frame
+	b       *event.Batch
+	missing int // octets that the snaplen cut off the frame's end
+	tunnels int // around the packet at hand
+	wholeAt int // 1 + tunnels around the reassembled datagram at hand, 0 for none
+	p       packet
+}
+
+// packet is the IP packet at hand: the innermost one that was reached.
+type packet struct {
+	src, dst     netip.Addr
+	total        uint32 // IP total length, header included
+	proto        uint8
+	id           uint16 // of IPv4, 0 for IPv6
+	sport, dport uint16
 }
 
 // New returns a decoder.
 func New(o Options) *Decoder {
-	if len(o.Ports) == 0 {
+	d := &Decoder{
+		packets:    o.Packets,
+		messages:   o.Messages,
+		anyPort:    o.AnyPort,
+		copies:     o.Copy,
+		maxTunnels: o.MaxTunnels,
+		seed:       maphash.MakeSeed(),
+	}
+	if o.Ports == nil {
 		o.Ports = []uint16{53}
 	}
+	for _, p := range o.Ports {
+		d.ports[p>>6] |= 1 << (p & 63)
+	}
+	if d.maxTunnels == 0 {
+		d.maxTunnels = defaultMaxTunnels
+	}
 	if o.StreamBytes == 0 {
-		o.StreamBytes = 32 << 20
+		o.StreamBytes = defaultStreamBytes
 	}
 	if o.FragmentBytes == 0 {
-		o.FragmentBytes = 4 << 20
+		o.FragmentBytes = defaultFragmentBytes
 	}
-	if o.MaxTunnels == 0 {
-		o.MaxTunnels = 4
-	}
-	d := &Decoder{o: o, seed: maphash.MakeSeed()}
-	for _, p := range o.Ports {
-		d.ports[p/64] |= 1 << (p % 64)
-	}
-	d.fragments.limit = o.FragmentBytes
-	d.streams.init(o.StreamBytes)
+	d.frags.init(max(o.FragmentBytes, minFragmentBytes))
+	d.streams.init(max(o.StreamBytes, minStreamBytes))
 	return d
 }
 
-func (d *Decoder) isDNS(port uint16) bool { return d.ports[port/64]&(1<<(port%64)) != 0 }
-
-// Frame appends the events of a frame to b. Messages borrow from the frame.
+// Frame decodes f and appends what it holds to b. The events borrow from f.
 func (d *Decoder) Frame(f *source.Frame, b *event.Batch) {
-	b.Now = max(b.Now, f.Time)
 	d.stats.Frames++
-	p := packet{frame: f, batch: b, cut: f.WireLen > len(f.Data)}
-	d.link(&p, f.Link, f.Data)
+	b.Now = max(b.Now, f.Time)
+	d.clock.frame(f.Time)
+	if d.streams.overdue {
+		d.giveUp(b, false)
+	}
+	d.f, d.b = f, b
+	d.missing = max(f.WireLen-len(f.Data), 0)
+	d.tunnels, d.wholeAt = 0, 0
+	d.link(f.Link, f.Data)
 }
 
-// Tick lets time pass: fragments and streams that nothing comes for any more
-// are given up. now is in ns since the Unix epoch.
+// Tick ends fragments and streams that waited for too long. now is the newest
+// packet time or, on a silent live lane, the clock, in ns since the Unix epoch.
 func (d *Decoder) Tick(now int64) {
-	d.fragments.expire(now, &d.stats)
-	d.streams.expire(now, &d.stats)
+	now = d.clock.tick(now)
+	d.expireFragments(now)
+	d.expireStreams(now)
 }
 
-// Flush appends what streams still hold behind gaps, at the end of a source,
-// and counts what stays unfinished.
+// Flush appends what streams still hold behind holes. It is called at the end of
+// a source.
 func (d *Decoder) Flush(b *event.Batch) {
-	d.fragments.expire(math.MaxInt64, &d.stats)
-	d.streams.flush(d, b)
+	d.giveUp(b, true)
+	for _, l := range [...]uint8{listFreshPartial, listUsefulPartial} {
+		for i := d.streams.oldest(l); i != 0; i = d.streams.oldest(l) {
+			d.forgetStream(i)
+		}
+	}
+	for i := d.frags.oldest(0); i != 0; i = d.frags.oldest(0) {
+		d.forget(i, &d.stats.FragTimeout)
+	}
 }
 
-// Stats returns the counters. Only the lane's own goroutine may ask.
+// Stats returns what was counted so far. Only the goroutine that calls Frame
+// may call it.
 func (d *Decoder) Stats() Stats { return d.stats }
 
-// packet is what is known of the packet in hand, filled from the outside in.
-type packet struct {
-	frame *source.Frame
-	batch *event.Batch
-	cut   bool // the capture does not hold the whole packet
-	depth int  // IP headers so far
-	meta  event.PktMeta
-	info  event.Packet
-}
+func (d *Decoder) isDNS(port uint16) bool { return d.ports[port>>6]>>(port&63)&1 != 0 }
 
-// ipHeader is done: make an event of the packet, if wanted.
-func (d *Decoder) packetEvent(p *packet, transport []byte) {
-	if !d.o.Packets {
-		return
-	}
-	e := p.batch.Next()
-	e.Class, e.Time, e.Meta, e.Packet = event.ClassPacket, p.frame.Time, p.meta, p.info
-	p.flow(e)
-	transportInfo(e, transport)
-}
-
-func (p *packet) flow(e *event.Event) {
-	e.Flow = event.Flow{
-		Cookie:  p.frame.Cookie,
-		Ingress: p.frame.Dir == source.DirIngress,
-		Egress:  p.frame.Dir == source.DirEgress,
-	}
-}
-
-// message makes an event of a DNS message. raw must live as long as the batch.
-func (d *Decoder) message(p *packet, raw []byte, sender *event.Identity) {
+// message emits a DNS message. raw is the frame's or held by the batch.
+func (d *Decoder) message(raw []byte, sender, owner *event.Identity) {
 	if len(raw) < dnswire.HeaderLen {
 		d.stats.ShortHeader++
 		return
 	}
-	if d.o.Copy {
-		raw = p.batch.Hold(raw)
-	}
-	e := p.batch.Next()
-	e.Class, e.Time, e.Meta = event.ClassMessage, p.frame.Time, p.meta
-	p.flow(e)
-	e.Sender, e.Owner = sender, p.frame.Owner
 	d.stats.Messages++
+	if d.copies {
+		raw = d.b.Hold(raw)
+		sender, owner = d.hold(sender), d.hold(owner)
+	}
+	e := d.next(event.ClassMessage)
+	e.Sender, e.Owner = sender, owner
 	if broken := e.Msg.Unpack(raw); broken != dnswire.None {
 		d.stats.Broken[broken]++
 	}
 	if !e.Msg.Anomalies.Empty() {
-		d.stats.count(&e.Msg)
+		d.stats.odd(&e.Msg)
 	}
 	// Only what was seen at a socket was seen at an end: a packet that leaves
 	// an interface may have been forwarded.
-	if p.frame.Cookie != 0 {
-		e.Observer = event.Server
-		if e.Flow.Egress != e.Msg.Flags.Response() {
-			e.Observer = event.Client
-		}
+	if d.f.Cookie == 0 {
+		return
+	}
+	switch d.f.Dir {
+	case source.DirIngress:
+		e.Observer = observers[1-raw[2]>>7]
+	case source.DirEgress:
+		e.Observer = observers[raw[2]>>7]
 	}
 }
 
-func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }
+// hold returns an identity that lives as long as the batch.
+func (d *Decoder) hold(id *event.Identity) *event.Identity {
+	if id == nil {
+		return nil
+	}
+	return d.b.HoldIdentity(id)
+}
 
-func addr6(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b)) }
+// observers says who sends a message, by its QR bit. Who receives it is the
+// other one.
+var observers = [2]event.Observer{event.Client, event.Server}
+
+// next adds an event for the packet at hand.
+func (d *Decoder) next(class event.Class) *event.Event {
+	e := d.b.Next()
+	f, p := d.f, &d.p
+	e.Time = f.Time
+	e.Class = class
+	e.Meta = event.PktMeta{
+		SrcIP: p.src, DstIP: p.dst, SrcPort: p.sport, DstPort: p.dport,
+		Protocol: p.proto, PacketLen: p.total, Iface: f.Iface,
+	}
+	e.Flow = event.Flow{
+		Cookie:  f.Cookie,
+		Ingress: f.Dir == source.DirIngress,
+		Egress:  f.Dir == source.DirEgress,
+	}
+	return e
+}
+
+// clock is the time of the packets, which a few packets with a wrong time do
+// not move: a packet of the year 2106 must not end every stream.
+type clock struct {
+	now    int64 // ns since the Unix epoch
+	odd    int64 // time of the last frame, when it was far from now
+	frames bool  // since the last tick
+}
+
+// clockJump is how far a single frame may move the clock, in ns. Two frames in
+// a row that agree may move it anywhere, as a gap in a capture does.
+const clockJump = 60e9
+
+func (c *clock) frame(t int64) {
+	c.frames = true
+	switch {
+	case near(t, c.now):
+		c.now, c.odd = max(c.now, t), 0
+	case c.now == 0 || c.odd != 0 && near(t, c.odd):
+		c.now, c.odd = t, 0
+	default:
+		c.odd = t
+	}
+}
+
+func (c *clock) tick(now int64) int64 {
+	if c.frames {
+		c.frames = false
+		return c.now
+	}
+	return now
+}
+
+func near(a, b int64) bool { return a-b <= clockJump && b-a <= clockJump }
+
+// expired reports whether an entry last touched at then has waited for limit
+// ns. Time may run backwards in files, so any distance counts.
+func expired(now, then, limit int64) bool { return now-then > limit || then-now > limit }

@@ -1,174 +1,262 @@
 package decode
 
-import "github.com/dnshark-io/dnshark/event"
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/dnshark-io/dnshark/event"
+)
 
 // Protocol numbers (IANA "Protocol Numbers").
 const (
-	protoHopByHop   = 0
-	protoIPv4       = 4
-	protoTCP        = 6
-	protoUDP        = 17
-	protoIPv6       = 41
-	protoRouting    = 43
-	protoFragment   = 44
-	protoGRE        = 47
-	protoAH         = 51
-	protoDstOptions = 60
-	protoMobility   = 135
+	protoHopByHop = 0
+	protoIPv4     = 4
+	protoTCP      = 6
+	protoUDP      = 17
+	protoIPv6     = 41
+	protoRouting  = 43
+	protoFragment = 44
+	protoGRE      = 47
+	protoESP      = 50
+	protoAH       = 51
+	protoNoNext   = 59
+	protoDestOpts = 60
+	protoMobility = 135
+	protoHIP      = 139
+	protoShim6    = 140
 )
 
-// maxExtensions bounds the chain of IPv6 extension headers.
-const maxExtensions = 8
+const (
+	ip4Header = 20
+	ip6Header = 40
 
-// ip reads an IP header and goes on with what it carries.
-func (d *Decoder) ip(p *packet, b []byte) {
-	if p.depth++; p.depth > d.o.MaxTunnels+1 {
-		d.stats.TunnelDepth++
-		return
-	}
-	if len(b) < 20 {
-		d.stats.IPLength++
+	// RFC 8504 section 5.3 lets hosts drop packets with more headers than
+	// they care for. Real packets have three at most.
+	maxExtensions = 16
+)
+
+// ip decodes a packet of the family that its first nibble says.
+func (d *Decoder) ip(b []byte) {
+	if len(b) == 0 {
+		d.stats.IPHeader++
 		return
 	}
 	switch b[0] >> 4 {
 	case 4:
-		d.ipv4(p, b)
+		d.ip4(b)
 	case 6:
-		d.ipv6(p, b)
+		d.ip6(b)
 	default:
-		d.stats.LinkUnknown++
+		d.stats.IPHeader++
 	}
 }
 
-func (d *Decoder) ipv4(p *packet, b []byte) {
-	header, total := int(b[0]&15)*4, int(be.Uint16(b[2:]))
-	if total == 0 {
-		total = len(b) // segmentation offload writes no length
+func (d *Decoder) ip4(b []byte) {
+	if len(b) < ip4Header {
+		d.stats.IPHeader++
+		return
 	}
-	if header < 20 || total < header || len(b) < header {
+	header := int(b[0]&15) * 4
+	if header < ip4Header || header > len(b) {
+		d.stats.IPHeader++
+		return
+	}
+	total := int(binary.BigEndian.Uint16(b[2:]))
+	switch {
+	case total == 0:
+		// A segmentation offload packet too large for the field.
+		total = len(b) + d.missing
+	case total < header:
 		d.stats.IPLength++
 		return
 	}
-	id, frag := be.Uint16(b[4:]), be.Uint16(b[6:])
-	p.meta = event.PktMeta{
-		SrcIP: addr4(b[12:16]), DstIP: addr4(b[16:20]), Protocol: b[9], PacketLen: uint32(total), Iface: p.frame.Iface,
+	d.stats.IPv4++
+	p := &d.p
+	p.src = netip.AddrFrom4([4]byte(b[12:]))
+	p.dst = netip.AddrFrom4([4]byte(b[16:]))
+	p.proto = b[9]
+	p.id = binary.BigEndian.Uint16(b[4:])
+	p.total = uint32(total)
+	p.sport, p.dport = 0, 0
+	rest := total - header // as on the wire
+	body := b[header:min(total, len(b))]
+	d.checkLength(rest, body)
+
+	fragment := binary.BigEndian.Uint16(b[6:]) & 0x3fff // more fragments, offset in units of 8
+	if d.packets {
+		d.packet(b[:header], body, fragment&0x1fff != 0)
 	}
-	p.info = event.Packet{
-		Version: 4, HeaderLen: uint8(header), TOS: b[1], TTL: b[8], ID: id,
-		FragOffset: frag & 0x1fff * 8, DontFrag: frag&0x4000 != 0, MoreFrags: frag&0x2000 != 0,
-	}
-	// What lies behind the total length is padding of the link.
-	payload := b[header:min(total, len(b))]
-	if frag&0x3fff == 0 {
-		d.transport(p, payload)
+	if fragment != 0 {
+		d.fragment(fragmentInfo{
+			id:     uint32(binary.BigEndian.Uint16(b[4:])),
+			offset: uint32(fragment&0x1fff) * 8,
+			more:   fragment&0x2000 != 0,
+			header: uint32(header),
+			proto:  p.proto,
+		}, body, rest)
 		return
 	}
-	d.packetEvent(p, nil)
-	whole, ok := d.fragments.add(p, fragment{
-		id: uint32(id), offset: int(frag&0x1fff) * 8, more: frag&0x2000 != 0, data: payload,
-		missing: total > len(b),
-	}, &d.stats)
-	if ok {
-		p.meta.PacketLen = uint32(header + len(whole))
-		d.payload(p, p.batch.Hold(whole))
+	d.transport(p.proto, body, rest)
+}
+
+func (d *Decoder) ip6(b []byte) {
+	if len(b) < ip6Header {
+		d.stats.IPHeader++
+		return
+	}
+	total := ip6Header + int(binary.BigEndian.Uint16(b[4:]))
+	if total == ip6Header && b[6] != protoNoNext {
+		// A jumbogram (RFC 2675) or segmentation offload.
+		total = len(b) + d.missing
+	}
+	d.stats.IPv6++
+	p := &d.p
+	p.src = netip.AddrFrom16([16]byte(b[8:]))
+	p.dst = netip.AddrFrom16([16]byte(b[24:]))
+	p.total = uint32(total)
+	p.id, p.sport, p.dport = 0, 0, 0
+	rest := total - ip6Header
+	body := b[ip6Header:min(total, len(b))]
+	d.checkLength(rest, body)
+	d.extensions(b[:ip6Header], b[6], body, rest)
+}
+
+// checkLength counts packets that are longer than the frame which holds them.
+func (d *Decoder) checkLength(rest int, body []byte) {
+	if rest > len(body) && d.missing == 0 {
+		d.stats.IPLength++
 	}
 }
 
-func (d *Decoder) ipv6(p *packet, b []byte) {
-	if len(b) < 40 {
-		d.stats.IPLength++
-		return
-	}
-	total := 40 + int(be.Uint16(b[4:]))
-	if total == 40 {
-		total = len(b) // a jumbogram (RFC 2675) or segmentation offload
-	}
-	p.meta = event.PktMeta{
-		SrcIP: addr6(b[8:24]), DstIP: addr6(b[24:40]), PacketLen: uint32(total), Iface: p.frame.Iface,
-	}
-	p.info = event.Packet{
-		Version: 6, HeaderLen: 40, TOS: b[0]<<4 | b[1]>>4, TTL: b[7], FlowLabel: be.Uint32(b) & 0xfffff,
-	}
-	next, rest := b[6], b[40:min(total, len(b))]
+// extensions walks the extension headers of RFC 8200 section 4 before body, of
+// which rest octets were on the wire. fixed is nil for a reassembled packet,
+// which was emitted fragment by fragment.
+func (d *Decoder) extensions(fixed []byte, proto uint8, body []byte, rest int) {
+	p := &d.p
 	for range maxExtensions {
-		size := 0
-		switch next {
-		case protoHopByHop, protoRouting, protoDstOptions, protoMobility:
-			if len(rest) >= 2 {
-				size = (int(rest[1]) + 1) * 8
+		n := 0
+		switch proto {
+		case protoHopByHop, protoRouting, protoDestOpts, protoMobility, protoHIP, protoShim6:
+			if len(body) >= 2 {
+				n = 8 * (1 + int(body[1]))
 			}
 		case protoAH:
-			if len(rest) >= 2 {
-				size = (int(rest[1]) + 2) * 4
+			if len(body) >= 2 {
+				n = 4 * (2 + int(body[1]))
 			}
 		case protoFragment:
-			if len(rest) >= 8 && be.Uint16(rest[2:])&0xfff9 != 0 {
-				p.meta.Protocol = rest[0]
-				d.packetEvent(p, nil)
-				d.fragment6(p, rest, total > len(b))
-				return
+			n = 8
+			if len(body) < n {
+				break
 			}
-			size = 8 // an atomic fragment is whole (RFC 6946)
+			offset := binary.BigEndian.Uint16(body[2:])
+			if offset&^6 == 0 {
+				break // an atomic fragment (RFC 6946) is no fragment
+			}
+			p.proto = body[0]
+			if d.packets && fixed != nil {
+				d.packet(fixed, body[n:], offset&^7 != 0)
+			}
+			d.fragment(fragmentInfo{
+				id:     binary.BigEndian.Uint32(body[4:]),
+				offset: uint32(offset &^ 7),
+				more:   offset&1 != 0,
+				header: p.total - uint32(rest), // what stands before the fragment header
+				proto:  body[0],
+				v6:     true,
+			}, body[n:], rest-n)
+			return
 		default:
-			p.meta.Protocol = next
-			d.transport(p, rest)
+			p.proto = proto
+			if d.packets && fixed != nil {
+				d.packet(fixed, body, false)
+			}
+			d.transport(proto, body, rest)
 			return
 		}
-		if size == 0 || size > len(rest) {
-			d.stats.IPLength++
+		if n == 0 || n > len(body) {
+			d.stats.ExtensionHeader++
 			return
 		}
-		next, rest = rest[0], rest[size:]
+		proto, body, rest = body[0], body[n:], rest-n
 	}
 	d.stats.ExtensionLimit++
 }
 
-func (d *Decoder) fragment6(p *packet, b []byte, missing bool) {
-	at := be.Uint16(b[2:])
-	whole, ok := d.fragments.add(p, fragment{
-		id: be.Uint32(b[4:]), offset: int(at &^ 7), more: at&1 != 0, data: b[8:], missing: missing, v6: true,
-	}, &d.stats)
-	if ok {
-		p.meta.PacketLen = uint32(40 + len(whole))
-		d.payload(p, p.batch.Hold(whole))
+// transport decodes the payload of a whole IP packet, of which rest octets were
+// on the wire.
+func (d *Decoder) transport(proto uint8, b []byte, rest int) {
+	if d.anyTunnel && d.passedBefore(proto, b) {
+		d.stats.TunnelDuplicate++
+		return
 	}
-}
-
-// transport goes on with the payload of a packet that came whole.
-func (d *Decoder) transport(p *packet, b []byte) {
-	d.packetEvent(p, b)
-	d.payload(p, b)
-}
-
-func (d *Decoder) payload(p *packet, b []byte) {
-	d.tunnels = d.tunnels || p.depth > 1
-	switch p.meta.Protocol {
-	case protoUDP, protoTCP:
-		switch {
-		case d.tunnels && d.seenElsewhere(p, b):
-			d.stats.TunnelDuplicate++
-		case p.meta.Protocol == protoUDP:
-			d.udp(p, b)
-		default:
-			d.tcp(p, b)
-		}
+	switch proto {
+	case protoUDP:
+		d.udp(b, rest)
+	case protoTCP:
+		d.tcp(b, rest)
 	case protoIPv4, protoIPv6:
-		d.ip(p, b)
+		if d.enterTunnel() {
+			d.ip(b)
+		}
 	case protoGRE:
-		d.gre(p, b)
+		d.gre(b)
+	case protoAH:
+		d.ah(b, rest)
 	}
 }
 
-// transportInfo fills what a packet's event says of the transport header.
-func transportInfo(e *event.Event, b []byte) {
+// ah skips an authentication header (RFC 4302) of IPv4.
+func (d *Decoder) ah(b []byte, rest int) {
+	if len(b) < 2 {
+		d.stats.ExtensionHeader++
+		return
+	}
+	n := 4 * (2 + int(b[1]))
+	if n > len(b) || b[0] == protoAH {
+		d.stats.ExtensionHeader++
+		return
+	}
+	d.p.proto = b[0]
+	d.transport(b[0], b[n:], rest-n)
+}
+
+// packet emits the IP packet at hand. header is its IPv4 or fixed IPv6 header,
+// body what follows all IP headers; later says that no transport header does.
+func (d *Decoder) packet(header, body []byte, later bool) {
+	e := d.next(event.ClassPacket)
+	e.Sender, e.Owner = d.f.Sender, d.f.Owner
+	if d.copies {
+		e.Sender, e.Owner = d.hold(e.Sender), d.hold(e.Owner)
+	}
+	k := &e.Packet
+	k.HeaderLen = uint8(len(header))
+	if k.Version = header[0] >> 4; k.Version == 4 {
+		fragment := binary.BigEndian.Uint16(header[6:])
+		k.TOS, k.TTL = header[1], header[8]
+		k.ID = binary.BigEndian.Uint16(header[4:])
+		k.FragOffset = fragment << 3
+		k.MoreFrags = fragment&0x2000 != 0
+		k.DontFrag = fragment&0x4000 != 0
+	} else {
+		word := binary.BigEndian.Uint32(header)
+		k.TOS, k.FlowLabel = uint8(word>>20), word&0xfffff
+		k.TTL = header[7]
+	}
+	if later {
+		return
+	}
 	switch {
-	case e.Meta.Protocol == protoUDP && len(b) >= 8:
-		e.Meta.SrcPort, e.Meta.DstPort = be.Uint16(b), be.Uint16(b[2:])
-		e.Packet.UDPLen, e.Packet.Checksum = be.Uint16(b[4:]), be.Uint16(b[6:])
-	case e.Meta.Protocol == protoTCP && len(b) >= 20:
-		e.Meta.SrcPort, e.Meta.DstPort = be.Uint16(b), be.Uint16(b[2:])
-		e.Packet.TCPSeq, e.Packet.TCPAck = be.Uint32(b[4:]), be.Uint32(b[8:])
-		e.Packet.TCPFlags, e.Packet.TCPWindow = b[13], be.Uint16(b[14:])
-		e.Packet.Checksum = be.Uint16(b[16:])
+	case d.p.proto == protoUDP && len(body) >= udpHeader:
+		e.Meta.SrcPort, e.Meta.DstPort = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
+		k.UDPLen = binary.BigEndian.Uint16(body[4:])
+		k.Checksum = binary.BigEndian.Uint16(body[6:])
+	case d.p.proto == protoTCP && len(body) >= tcpHeader:
+		e.Meta.SrcPort, e.Meta.DstPort = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
+		k.TCPSeq = binary.BigEndian.Uint32(body[4:])
+		k.TCPAck = binary.BigEndian.Uint32(body[8:])
+		k.TCPFlags = body[13]
+		k.TCPWindow = binary.BigEndian.Uint16(body[14:])
+		k.Checksum = binary.BigEndian.Uint16(body[16:])
 	}
 }

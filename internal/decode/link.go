@@ -6,128 +6,232 @@ import (
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
-var be = binary.BigEndian
-
-// Ethertypes (IEEE 802 numbers).
+// EtherTypes (IEEE 802 Numbers).
 const (
-	etherIPv4    = 0x0800
-	etherTEB     = 0x6558 // transparent Ethernet bridging
-	etherVLAN    = 0x8100
-	etherIPv6    = 0x86dd
-	etherMPLS    = 0x8847
-	etherPPP     = 0x880b
-	etherMPLSMC  = 0x8848
-	etherPPPoE   = 0x8864
-	etherQinQ    = 0x88a8
-	etherQinQOld = 0x9100
-	etherERSPAN2 = 0x88be // types I and II
-	etherERSPAN3 = 0x22eb
+	etherIPv4      = 0x0800
+	etherVLAN      = 0x8100 // 802.1Q
+	etherQinQ      = 0x88a8 // 802.1ad
+	etherQinQOld1  = 0x9100 // used before 802.1ad
+	etherQinQOld2  = 0x9200
+	etherIPv6      = 0x86dd
+	etherPPP       = 0x880b
+	etherMPLS      = 0x8847
+	etherMPLSMulti = 0x8848
+	etherPPPoE     = 0x8864 // session stage, RFC 2516
+	etherBridge    = 0x6558 // transparent Ethernet bridging: a whole frame follows
 )
 
-// maxTags bounds VLAN tags and MPLS labels. Two of each are in use.
-const maxTags = 4
+const (
+	etherHeader  = 14
+	ethertypeMin = 0x0600 // lower values are the length of an 802.3 frame
 
-// link walks the link layer of b.
-func (d *Decoder) link(p *packet, link source.LinkType, b []byte) {
-	switch link {
+	// Two tags are what 802.1ad knows. More are counted but followed, up to
+	// a number that no network uses.
+	usualTags = 4
+	maxTags   = 16
+
+	maxLabels = 16 // of an MPLS stack
+)
+
+func (d *Decoder) link(l source.LinkType, b []byte) {
+	switch l {
 	case source.LinkEthernet:
-		d.ethernet(p, b)
+		d.ethernet(b)
 	case source.LinkRaw, source.LinkIPv4, source.LinkIPv6:
-		d.ip(p, b)
+		d.ip(b)
 	case source.LinkSLL:
+		// Packet type, ARPHRD type, address length, address (8), protocol.
 		if len(b) < 16 {
 			d.stats.LinkShort++
 			return
 		}
-		d.ether(p, be.Uint16(b[14:]), b[16:])
+		d.etherType(binary.BigEndian.Uint16(b[14:]), b[16:])
 	case source.LinkSLL2:
+		// Protocol, reserved (2), interface index (4), ARPHRD type, packet
+		// type, address length, address (8).
 		if len(b) < 20 {
 			d.stats.LinkShort++
 			return
 		}
-		d.ether(p, be.Uint16(b), b[20:])
+		d.etherType(binary.BigEndian.Uint16(b), b[20:])
 	case source.LinkNull, source.LinkLoop:
-		d.loopback(p, b)
+		d.null(b)
 	case source.LinkPPP:
-		d.ppp(p, b)
+		d.ppp(b)
 	case source.LinkFDDI:
+		// Frame control, destination (6), source (6), LLC.
 		if len(b) < 13 {
 			d.stats.LinkShort++
 			return
 		}
-		d.llc(p, b[13:])
+		d.llc(b[13:])
 	case source.LinkRadiotap:
-		if len(b) < 4 || int(b[3])<<8|int(b[2]) > len(b) {
+		// Version, pad, length in little endian.
+		if len(b) < 4 || int(binary.LittleEndian.Uint16(b[2:])) > len(b) {
 			d.stats.LinkShort++
 			return
 		}
-		d.wifi(p, b[int(b[3])<<8|int(b[2]):])
+		d.wifi(b[binary.LittleEndian.Uint16(b[2:]):])
 	case source.LinkWiFi:
-		d.wifi(p, b)
+		d.wifi(b)
 	default:
 		d.stats.LinkUnknown++
 	}
 }
 
-func (d *Decoder) ethernet(p *packet, b []byte) {
-	if len(b) < 14 {
+func (d *Decoder) ethernet(b []byte) {
+	if len(b) < etherHeader {
 		d.stats.LinkShort++
 		return
 	}
-	if typ := be.Uint16(b[12:]); typ >= 0x600 {
-		d.ether(p, typ, b[14:])
-	} else {
-		d.llc(p, b[14:])
-	}
+	d.etherType(binary.BigEndian.Uint16(b[12:]), b[etherHeader:])
 }
 
-// llc: only SNAP carries IP (RFC 1042).
-func (d *Decoder) llc(p *packet, b []byte) {
-	if len(b) < 8 || b[0] != 0xaa || b[1] != 0xaa {
-		d.stats.LinkUnknown++
-		return
-	}
-	d.ether(p, be.Uint16(b[6:]), b[8:])
-}
-
-// ether dispatches on an ethertype, behind any tags.
-func (d *Decoder) ether(p *packet, typ uint16, b []byte) {
-	for range maxTags + 1 {
-		switch typ {
+// etherType decodes what follows an EtherType.
+func (d *Decoder) etherType(t uint16, b []byte) {
+	for tags := 0; ; {
+		switch t {
 		case etherIPv4, etherIPv6:
-			d.ip(p, b)
+			d.ip(b)
 			return
-		case etherVLAN, etherQinQ, etherQinQOld:
-			if len(b) < 4 {
+		case etherVLAN, etherQinQ, etherQinQOld1, etherQinQOld2:
+			if tags++; tags == usualTags+1 {
+				d.stats.VLANDepth++
+			}
+			if len(b) < 4 || tags > maxTags {
 				d.stats.LinkShort++
 				return
 			}
-			typ, b = be.Uint16(b[2:]), b[4:]
-		case etherMPLS, etherMPLSMC:
-			d.mpls(p, b)
+			t, b = binary.BigEndian.Uint16(b[2:]), b[4:]
+		case etherMPLS, etherMPLSMulti:
+			d.mpls(b)
 			return
 		case etherPPPoE:
-			if len(b) < 8 {
+			// Version and type, code, session, length.
+			if len(b) < 6 {
 				d.stats.LinkShort++
 				return
 			}
-			d.ppp(p, b[6:])
-			return
-		case etherTEB:
-			d.ethernet(p, b)
+			d.pppProtocol(b[6:])
 			return
 		default:
-			d.stats.LinkUnknown++
+			if t < ethertypeMin {
+				d.llc(b)
+				return
+			}
+			d.stats.NotIP++
 			return
 		}
 	}
-	d.stats.TagDepth++
 }
 
-// mpls skips labels to the bottom of the stack. What lies under it has no type;
-// IP is told by its version (RFC 4928 section 3).
-func (d *Decoder) mpls(p *packet, b []byte) {
-	for range maxTags {
+// llc decodes 802.2: SNAP with an EtherType (RFC 1042), or the IP SAP.
+func (d *Decoder) llc(b []byte) {
+	switch {
+	case len(b) < 3:
+		d.stats.LinkShort++
+	case b[0] == 0xaa && b[1] == 0xaa && b[2] == 0x03 && len(b) >= 8:
+		t := binary.BigEndian.Uint16(b[6:])
+		if t < ethertypeMin {
+			// A length inside a SNAP header would be LLC in LLC without end.
+			d.stats.NotIP++
+			return
+		}
+		d.etherType(t, b[8:])
+	case b[0] == 0x06 && b[1] == 0x06 && b[2] == 0x03:
+		d.ip(b[3:])
+	default:
+		d.stats.NotIP++
+	}
+}
+
+// wifi decodes a data frame that is not encrypted (IEEE 802.11 section 9.3.2).
+func (d *Decoder) wifi(b []byte) {
+	const (
+		data      = 2    // type
+		noData    = 0x40 // bits of the subtype
+		qos       = 0x80
+		protected = 0x40 // bits of the flags
+		order     = 0x80
+		fourAddrs = 3
+	)
+	n := 24
+	if len(b) < n {
+		d.stats.LinkShort++
+		return
+	}
+	if b[0]>>2&3 != data || b[0]&noData != 0 || b[1]&protected != 0 {
+		d.stats.NotIP++
+		return
+	}
+	if b[1]&fourAddrs == fourAddrs {
+		n += 6
+	}
+	if b[0]&qos != 0 {
+		if n += 2; b[1]&order != 0 {
+			n += 4 // HT control
+		}
+	}
+	if len(b) < n {
+		d.stats.LinkShort++
+		return
+	}
+	d.llc(b[n:])
+}
+
+// null decodes BSD loopback: an address family in the byte order of the host
+// that captured. The numbers of IPv6 are NetBSD's and Linux's 10 and 24,
+// FreeBSD's 28 and Darwin's 30.
+func (d *Decoder) null(b []byte) {
+	if len(b) < 4 {
+		d.stats.LinkShort++
+		return
+	}
+	af := binary.LittleEndian.Uint32(b)
+	if af > 0xffff {
+		af = binary.BigEndian.Uint32(b)
+	}
+	switch af {
+	case 2, 10, 24, 28, 30:
+		d.ip(b[4:])
+	default:
+		d.stats.NotIP++
+	}
+}
+
+// ppp decodes PPP, with or without HDLC address and control (RFC 1662).
+func (d *Decoder) ppp(b []byte) {
+	if len(b) >= 2 && b[0] == 0xff && b[1] == 0x03 {
+		b = b[2:]
+	}
+	d.pppProtocol(b)
+}
+
+// pppProtocol decodes what follows a PPP protocol field, of one octet when
+// compressed (RFC 1661 section 6.5).
+func (d *Decoder) pppProtocol(b []byte) {
+	if len(b) < 2 {
+		d.stats.LinkShort++
+		return
+	}
+	t, n := uint16(b[0]), 1
+	if t&1 == 0 {
+		t, n = binary.BigEndian.Uint16(b), 2
+	}
+	switch t {
+	case 0x0021, 0x0057:
+		d.ip(b[n:])
+	case 0x0281, 0x0283:
+		d.mpls(b[n:])
+	default:
+		d.stats.NotIP++
+	}
+}
+
+// mpls decodes a label stack (RFC 3032). What follows is told by its first
+// nibble: IP, or the control word of an Ethernet pseudowire (RFC 4448).
+func (d *Decoder) mpls(b []byte) {
+	for range maxLabels {
 		if len(b) < 5 {
 			d.stats.LinkShort++
 			return
@@ -137,73 +241,17 @@ func (d *Decoder) mpls(p *packet, b []byte) {
 		if !bottom {
 			continue
 		}
-		if v := b[0] >> 4; v == 4 || v == 6 {
-			d.ip(p, b)
-		} else if len(b) > 4 && b[0] == 0 {
-			d.ethernet(p, b[4:]) // a pseudowire's control word (RFC 4385)
-		} else {
-			d.stats.LinkUnknown++
+		switch b[0] >> 4 {
+		case 4, 6:
+			d.ip(b)
+		case 0:
+			if len(b) >= 4 && d.enterTunnel() {
+				d.ethernet(b[4:])
+			}
+		default:
+			d.stats.NotIP++
 		}
 		return
 	}
-	d.stats.TagDepth++
-}
-
-func (d *Decoder) ppp(p *packet, b []byte) {
-	if len(b) >= 4 && b[0] == 0xff && b[1] == 3 {
-		b = b[2:] // address and control (RFC 1662 section 3.1)
-	}
-	switch {
-	case len(b) < 2:
-		d.stats.LinkShort++
-	case b[0] == 0x00 && (b[1] == 0x21 || b[1] == 0x57):
-		d.ip(p, b[2:])
-	case b[0] == 0x21 || b[0] == 0x57: // compressed protocol field (RFC 1661 section 6.5)
-		d.ip(p, b[1:])
-	default:
-		d.stats.LinkUnknown++
-	}
-}
-
-// loopback headers hold an address family in the byte order of whichever host
-// wrote them; families are small numbers, so either order is told apart.
-func (d *Decoder) loopback(p *packet, b []byte) {
-	if len(b) < 4 {
-		d.stats.LinkShort++
-		return
-	}
-	family := be.Uint32(b)
-	if family > 0xffff {
-		family = binary.LittleEndian.Uint32(b)
-	}
-	switch family {
-	case 2, 10, 24, 28, 30: // AF_INET, and AF_INET6 of Linux, NetBSD, FreeBSD, macOS
-		d.ip(p, b[4:])
-	default:
-		d.stats.LinkUnknown++
-	}
-}
-
-// wifi reads a data frame that is not encrypted (IEEE 802.11 section 9.3.2).
-func (d *Decoder) wifi(p *packet, b []byte) {
-	size := 24
-	if len(b) < size {
-		d.stats.LinkShort++
-		return
-	}
-	const data, qos, protected, toFromDS = 2, 0x80, 0x40, 3
-	if b[0]>>2&3 != data || b[0]&0x40 != 0 || b[1]&protected != 0 {
-		return // management, control, no data, or encrypted
-	}
-	if b[1]&toFromDS == toFromDS {
-		size += 6
-	}
-	if b[0]&qos != 0 {
-		size += 2
-	}
-	if len(b) < size {
-		d.stats.LinkShort++
-		return
-	}
-	d.llc(p, b[size:])
+	d.stats.MPLSDepth++
 }

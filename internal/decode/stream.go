@@ -1,446 +1,687 @@
 package decode
 
 import (
-	"bytes"
+	"encoding/binary"
+	"hash/maphash"
 	"net/netip"
-	"slices"
+	"strings"
+	"unsafe"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
-// streamKey is one direction of a connection. The cookie keeps apart the two
-// ends of a conversation inside the host.
-type streamKey struct {
-	src, dst         netip.Addr
-	cookie           uint64
-	srcPort, dstPort uint16
-}
-
-// stream is what must be remembered of one direction. One whose segments begin
-// and end with messages holds no buffer.
-type stream struct {
-	key          streamKey
-	next         uint32 // sequence number of the octet that comes next
-	synced       bool   // the octet at next begins a message, or continues buf
-	yielded      bool   // it has given a message
-	muted        bool   // it is not DNS
-	last         int64  // time of the last segment
-	buf          []byte // start of a message whose end is still to come
-	sender       event.Identity
-	later        []segment // behind a gap, ascending
-	laterBytes   int
-	newer, older *stream // neighbours in its list
-}
-
-// segment waits behind a gap.
-type segment struct {
-	seq    uint32
-	data   []byte
-	sender event.Identity
-	meta   event.PktMeta
-	time   int64
-}
-
 const (
-	// streamBytes is what a stream costs beside its buffers, map entry included.
-	streamBytes = 512
-	// maxLater bounds what waits behind a gap: more than one message of the
-	// greatest length need not wait.
-	maxLater = 64<<10 + prefix
-	// maxSegments bounds the work of sorting them in.
-	maxSegments = 512
-	// patience is for how long a gap may fill, in ns. Retransmissions come
-	// within a second or so (RFC 6298).
-	patience = 3_000_000_000
-	// idle is after how long a silent stream is forgotten, in ns.
-	idle = 60_000_000_000
+	// maxLater is how many octets of a stream may wait behind a hole: one
+	// message of the greatest length.
+	maxLater = prefix + 65535
+	// maxSpans bounds the work of sorting them in.
+	maxSpans = 128
+	// window is how far from the octet that comes next a segment may lie.
+	// Streams of DNS do not have more in flight.
+	window = 1 << 20
+	// patience is for how long a hole may fill, in ns. A sender repeats what
+	// was lost within a second or so (RFC 6298).
+	patience = 3e9
+	// idle is after how long a silent stream is forgotten, in ns. It goes on
+	// as one without a SYN.
+	idle = 120e9
 )
 
-// streams is the table of a lane's streams. Its memory is bounded: streams that
-// never gave a message go first, so a flood of half-open connections does not
-// push out the genuine ones.
+// Lists of streams. What is evicted first are streams that gave no message.
+const (
+	listFresh         = iota // gave no message, holds nothing
+	listUseful               // gave a message, holds nothing
+	listFreshPartial         // gave no message, holds the start of one
+	listUsefulPartial        // gave a message, holds the start of another
+	listGapped               // holds octets behind a hole
+)
+
+// streams is the table of TCP streams, one for each direction of a connection.
 type streams struct {
-	limit   int
-	used    int
-	table   map[streamKey]*stream
-	fresh   streamList // never gave a message
-	useful  streamList
-	spare   []*stream
-	buffers [][]byte
+	table[stream]
+	octets  octets
+	origins slab[origin]
+	overdue bool // a hole has waited for too long
+	replay  origin
 }
 
-// streamList is in order of the last segment.
-type streamList struct{ oldest, newest *stream }
+// stream is what must be remembered of a direction of a connection. One whose
+// segments end where messages do holds no octets.
+type stream struct {
+	last   int64  // time of the last segment, ns
+	next   uint32 // sequence number of the octet that comes next
+	msg    run    // the start of a message, its prefix included
+	origin uint32 // of msg, 0 when there is nothing to tell
+	later  uint32 // list of spans behind a hole
+	laterN uint32 // octets in them
+	spans  uint16 // how many they are
+	flags  uint8
+}
 
-func (l *streamList) remove(s *stream) {
-	if s.older == nil {
-		l.oldest = s.newer
-	} else {
-		s.older.newer = s.newer
+// Flags of a stream.
+const (
+	synced  = 1 << iota // the octet at next begins a message or continues msg
+	guessed             // that is a guess, not counted from a SYN
+	yielded             // it gave a message
+	muted               // it is not DNS
+)
+
+// origin is the frame that octets came from.
+type origin struct {
+	refs          int
+	frame         source.Frame // without Data; its Iface is the decoder's
+	p             packet
+	sender, owner event.Identity
+}
+
+func (s *streams) init(bytes int) {
+	s.size = int(unsafe.Sizeof(entry[stream]{}))
+	s.budget.max = bytes / 2
+	s.octets.budget.max = bytes / 2
+}
+
+// segment takes a segment, of whose payload rest octets were on the wire. On a
+// port that is not one of DNS, a stream must begin with a message.
+func (d *Decoder) segment(seq uint32, flags uint8, data []byte, rest int, dns bool) {
+	s := &d.streams
+	p := &d.p
+	h := d.streamHash(p.src, p.dst, p.sport, p.dport)
+	i := s.find(h)
+	if i == 0 && !dns && !plausible(data, false) {
+		return
 	}
-	if s.newer == nil {
-		l.newest = s.older
-	} else {
-		s.newer.older = s.older
-	}
-	s.newer, s.older = nil, nil
-}
-
-func (l *streamList) add(s *stream) {
-	if s.older = l.newest; s.older == nil {
-		l.oldest = s
-	} else {
-		s.older.newer = s
-	}
-	l.newest = s
-}
-
-func (t *streams) init(limit int) {
-	t.limit = limit
-	t.table = map[streamKey]*stream{}
-}
-
-func (t *streams) list(s *stream) *streamList {
-	if s.yielded {
-		return &t.useful
-	}
-	return &t.fresh
-}
-
-func (t *streams) get(key streamKey, st *Stats) *stream {
-	for t.used+streamBytes > t.limit {
-		victim := t.fresh.oldest
-		if victim == nil {
-			victim = t.useful.oldest
+	switch {
+	case flags&tcpRST != 0:
+		if i != 0 {
+			d.reset(i, seq)
 		}
-		if victim == nil {
+		return
+	case flags&tcpSYN != 0:
+		seq++ // SYN takes a sequence number; data may follow (RFC 7413)
+		if i != 0 && !s.at(i).repeats(seq) {
+			d.finish(i)
+			s.remove(i)
+			i = 0
+		}
+	case i == 0 && rest == 0:
+		return
+	}
+	if i == 0 {
+		if i = d.addStream(h); i == 0 {
+			d.stats.TCPMemory++
+			return
+		}
+		g := s.at(i)
+		g.next = seq
+		if flags&tcpSYN != 0 {
+			g.flags = synced
+		} else {
+			d.stats.TCPMidstream++
+		}
+	}
+	g := s.at(i)
+	if g.later != 0 && expired(d.f.Time, s.origins.at(s.octets.spans.at(g.later).origin).frame.Time, patience) {
+		d.skip(i, g)
+	}
+	g.last = d.f.Time
+	if rest > 0 {
+		d.arrive(i, g, seq, data, rest)
+	}
+	if flags&tcpFIN != 0 && g.next == seq+uint32(rest) {
+		// Its place in the table stays for a while, so that a repeated segment
+		// is known as such.
+		d.finish(i)
+	}
+	s.touch(i, g.list())
+}
+
+// repeats reports whether a SYN, after which seq comes, is that of the stream.
+func (g *stream) repeats(seq uint32) bool {
+	return g.flags&(synced|guessed) == synced && g.next-seq <= maxLater
+}
+
+func (g *stream) list() uint8 {
+	switch {
+	case g.later != 0:
+		return listGapped
+	case g.msg.n != 0 && g.flags&yielded != 0:
+		return listUsefulPartial
+	case g.msg.n != 0:
+		return listFreshPartial
+	case g.flags&yielded != 0:
+		return listUseful
+	default:
+		return listFresh
+	}
+}
+
+// streamHash: the cookie keeps apart the two ends of a conversation inside one
+// host, which are seen one after the other.
+func (d *Decoder) streamHash(src, dst netip.Addr, sport, dport uint16) uint64 {
+	var k [45]byte
+	from, to := src.As16(), dst.As16()
+	copy(k[:], from[:])
+	copy(k[16:], to[:])
+	binary.LittleEndian.PutUint16(k[32:], sport)
+	binary.LittleEndian.PutUint16(k[34:], dport)
+	binary.LittleEndian.PutUint64(k[36:], d.f.Cookie)
+	k[44] = uint8(d.tunnels)
+	return maphash.Bytes(d.seed, k[:])
+}
+
+// arrive puts a segment with payload in its place.
+func (d *Decoder) arrive(i uint32, g *stream, seq uint32, data []byte, rest int) {
+	for {
+		ahead := int32(seq - g.next)
+		switch {
+		case ahead > window || ahead < -window:
+			if g.msg.n != 0 || g.later != 0 || g.flags&synced != 0 && !plausible(data, false) {
+				d.stats.TCPOutOfWindow++
+				return
+			}
+			// The SYN of a new connection was missed, or much was lost.
+			d.stats.TCPGap++
+			g.next = seq
+			g.flags &^= synced
+			continue
+		case ahead < 0:
+			old := min(int(-ahead), len(data))
+			d.compare(g, int(-ahead), data[:old])
+			if int(-ahead) >= rest {
+				d.stats.TCPRetransmitted++
+				return
+			}
+			seq, data, rest = g.next, data[old:], rest+int(ahead)
+			continue
+		case ahead > 0 && g.flags&synced == 0 && g.later == 0:
+			// Nothing is known that the hole could complete.
+			d.dropMessage(g)
+			g.next = seq
+			continue
+		case ahead > 0:
+			if !d.wait(g, seq, data) {
+				d.skip(i, g)
+				continue
+			}
+			return
+		}
+		d.feed(i, g, data, 0)
+		if rest > len(data) {
+			d.cut(g, rest-len(data))
+		}
+		d.catchUp(i, g)
+		return
+	}
+}
+
+// compare counts octets that were seen before with other values, as far as they
+// are still known. data begins back octets before next.
+func (d *Decoder) compare(g *stream, back int, data []byte) {
+	n := int(g.msg.n)
+	if back > n {
+		data = data[min(back-n, len(data)):]
+		back = n
+	}
+	if len(data) > 0 && !d.streams.octets.equal(&g.msg, uint32(n-back), data) {
+		d.stats.TCPOverlapConflict++
+	}
+}
+
+// wait keeps a segment behind a hole. It returns false when the hole must be
+// given up first.
+func (d *Decoder) wait(g *stream, seq uint32, data []byte) bool {
+	s := &d.streams
+	if int(g.laterN)+len(data) > maxLater || g.spans >= maxSpans {
+		if g.later == 0 {
+			g.next = seq // a segment that exceeds the bound by itself
+			d.dropMessage(g)
+			g.flags &^= synced
+			d.stats.TCPGap++
+		}
+		return false
+	}
+	d.stats.TCPOutOfOrder++
+	o := d.newOrigin()
+	if o == 0 {
+		d.stats.TCPMemory++
+		return true
+	}
+	for {
+		r := s.octets.insert(&g.later, seq, data, o)
+		g.laterN += uint32(r.added)
+		g.spans += uint16(r.pieces)
+		s.origins.at(o).refs += r.pieces
+		if r.conflict {
+			d.stats.TCPOverlapConflict++
+		}
+		if !r.full {
 			break
 		}
-		st.TCPEvicted++
-		t.drop(victim)
+		if !d.evictOctets(g) {
+			d.stats.TCPMemory++
+			break
+		}
 	}
-	var s *stream
-	if n := len(t.spare); n > 0 {
-		s, t.spare = t.spare[n-1], t.spare[:n-1]
-	} else {
-		s = &stream{}
-	}
-	later := s.later
-	*s = stream{key: key, later: later[:0]}
-	t.table[key] = s
-	t.fresh.add(s)
-	t.used += streamBytes
-	return s
+	d.releaseOrigin(o)
+	return true
 }
 
-func (t *streams) drop(s *stream) {
-	t.list(s).remove(s)
-	delete(t.table, s.key)
-	t.release(s)
-	t.used -= streamBytes
-	if len(t.spare) < 1024 {
-		t.spare = append(t.spare, s)
-	}
-}
-
-// release gives back the buffers of a stream.
-func (t *streams) release(s *stream) {
-	t.keep(s, nil)
-	for i := range s.later {
-		t.used -= cap(s.later[i].data)
-		s.later[i].data = nil
-	}
-	s.later, s.laterBytes = s.later[:0], 0
-}
-
-// keep makes rest the start of the message that is to come.
-func (t *streams) keep(s *stream, rest []byte) {
-	if len(rest) == 0 {
-		if s.buf != nil {
-			t.used -= cap(s.buf)
-			if cap(s.buf) <= 4096 && len(t.buffers) < 64 {
-				t.buffers = append(t.buffers, s.buf[:0])
-			}
-			s.buf = nil
-		}
-		return
-	}
-	if s.buf == nil {
-		if n := len(t.buffers); n > 0 {
-			s.buf, t.buffers = t.buffers[n-1], t.buffers[:n-1]
-			t.used += cap(s.buf)
-		}
-	}
-	before := cap(s.buf)
-	s.buf = append(s.buf[:0], rest...)
-	t.used += cap(s.buf) - before
-}
-
-// segment takes a TCP segment. Of a port that is not of DNS, a stream must begin
-// with a message.
-func (d *Decoder) segment(p *packet, seq uint32, flags uint8, data []byte, dns bool) {
-	t := &d.streams
-	key := streamKey{p.meta.SrcIP, p.meta.DstIP, p.frame.Cookie, p.meta.SrcPort, p.meta.DstPort}
-	s := t.table[key]
-	if s == nil && !dns && !plausible(data) {
-		return
-	}
-	if flags&tcpRST != 0 {
-		if s != nil {
-			d.end(p, s)
-		}
-		return
-	}
-	if flags&tcpSYN != 0 {
-		seq++ // SYN takes a sequence number; data may follow (RFC 7413)
-		if s != nil && s.next != seq {
-			d.end(p, s)
-			s = nil
-		}
-		if s == nil {
-			s = t.get(key, &d.stats)
-			s.next, s.synced = seq, true
-		}
-	}
-	if s == nil {
-		if len(data) == 0 {
+// catchUp takes what waited and now follows.
+func (d *Decoder) catchUp(i uint32, g *stream) {
+	s := &d.streams
+	for g.later != 0 {
+		if p := s.octets.spans.at(g.later); int32(p.off-g.next) > 0 {
 			return
 		}
-		s = t.get(key, &d.stats)
-		s.next = seq
-		// The middle of a connection: it may begin with a message.
-		s.synced = len(data) < prefix+2 || plausible(data)
-	}
-	s.last = p.frame.Time
-	l := t.list(s)
-	l.remove(s)
-	l.add(s)
-	if s.muted {
-		d.stats.TCPMuted++
-		data = nil
-	}
-	if len(s.later) > 0 && s.later[0].time+patience < p.frame.Time {
-		d.skipGap(p, s)
-	}
-	if len(data) > 0 {
-		d.arrive(p, s, seq, data)
-	}
-	if flags&tcpFIN != 0 {
-		d.end(p, s)
-	}
-}
-
-// arrive puts a segment in its place.
-func (d *Decoder) arrive(p *packet, s *stream, seq uint32, data []byte) {
-	ahead := int32(seq - s.next)
-	if ahead < 0 {
-		old := min(int(-ahead), len(data))
-		d.compare(s, int(-ahead), data[:old])
-		if data = data[old:]; len(data) == 0 {
-			return
-		}
-		seq, ahead = s.next, 0
-	}
-	if ahead > 0 {
-		d.later(p, s, seq, data)
-		return
-	}
-	d.advance(p, s, data, p.frame.Sender, false)
-	d.catchUp(p, s)
-}
-
-// compare counts retransmissions that say something else than before; what came
-// first stays. back is how far before next the data begins.
-func (d *Decoder) compare(s *stream, back int, data []byte) {
-	from := len(s.buf) - back
-	if from < 0 {
-		skip := min(-from, len(data))
-		data, from = data[skip:], 0
-	}
-	if n := min(len(data), len(s.buf)-from); n > 0 && !bytes.Equal(s.buf[from:from+n], data[:n]) {
-		d.stats.TCPOverlap++
-	}
-}
-
-// later keeps a segment that lies behind a gap.
-func (d *Decoder) later(p *packet, s *stream, seq uint32, data []byte) {
-	t := &d.streams
-	if int64(seq-s.next)+int64(len(data)) > 1<<20 {
-		d.stats.TCPOutOfWindow++
-		return
-	}
-	i, found := slices.BinarySearchFunc(s.later, seq, func(g segment, seq uint32) int { return int(int32(g.seq - seq)) })
-	if found && len(s.later[i].data) >= len(data) {
-		if !bytes.Equal(s.later[i].data[:len(data)], data) {
-			d.stats.TCPOverlap++
-		}
-		return
-	}
-	if s.laterBytes+len(data) > maxLater || len(s.later) == maxSegments {
-		d.skipGap(p, s)
-		d.arrive(p, s, seq, data)
-		return
-	}
-	g := segment{seq: seq, data: bytes.Clone(data), meta: p.meta, time: p.frame.Time}
-	if p.frame.Sender != nil {
-		g.sender = *p.frame.Sender
-	}
-	t.used += cap(g.data)
-	s.laterBytes += len(data)
-	s.later = slices.Insert(s.later, i, g)
-}
-
-// catchUp takes segments that waited and now fit.
-func (d *Decoder) catchUp(p *packet, s *stream) {
-	for len(s.later) > 0 && int32(s.later[0].seq-s.next) <= 0 {
-		g := s.pop()
-		d.streams.used -= cap(g.data)
-		if old := int(s.next - g.seq); old < len(g.data) {
-			d.compare(s, old, g.data[:old])
-			d.advance(p, s, g.data[old:], &g.sender, true)
+		p := s.octets.pop(&g.later)
+		g.laterN -= p.n
+		g.spans--
+		d.scratch = s.octets.appendTo(d.scratch[:0], &p.run)
+		s.octets.release(&p.run)
+		data := d.b.Hold(d.scratch)
+		if old := int(g.next - p.off); old < len(data) {
+			d.compare(g, old, data[:old])
+			d.feed(i, g, data[old:], p.origin)
 		} else {
-			d.compare(s, old, g.data)
+			d.compare(g, old, data)
 		}
+		d.releaseOrigin(p.origin)
 	}
 }
 
-func (s *stream) pop() segment {
-	g := s.later[0]
-	s.later = slices.Delete(s.later, 0, 1)
-	s.laterBytes -= len(g.data)
-	return g
-}
-
-// skipGap gives up the octets before the first segment that waits.
-func (d *Decoder) skipGap(p *packet, s *stream) {
-	if len(s.later) == 0 {
+// skip gives up the hole before the first span.
+func (d *Decoder) skip(i uint32, g *stream) {
+	if g.later == 0 {
 		return
 	}
 	d.stats.TCPGap++
-	if len(s.buf) > 0 {
-		d.stats.TCPIncomplete++
-		d.streams.keep(s, nil)
-	}
-	s.next = s.later[0].seq
-	s.synced = false
-	d.catchUp(p, s)
+	d.dropMessage(g)
+	g.flags &^= synced
+	g.next = d.streams.octets.spans.at(g.later).off
+	d.catchUp(i, g)
 }
 
-// advance takes the octets at s.next. transient says that they do not live as
-// long as the batch.
-func (d *Decoder) advance(p *packet, s *stream, data []byte, sender *event.Identity, transient bool) {
-	s.next += uint32(len(data))
-	if len(s.buf) > 0 {
-		// The message began with an earlier segment, and so did its sender.
-		before := cap(s.buf)
-		s.buf = append(s.buf, data...)
-		d.streams.used += cap(s.buf) - before
-		data, transient = s.buf, true
-		if s.sender.Known() {
-			sender = &s.sender
-		}
-	}
-	if !s.yielded && otherProtocol(data) {
-		d.stats.NotDNS++
-		s.muted = true
-		d.streams.release(s)
+// dropMessage gives up the message that was begun.
+func (d *Decoder) dropMessage(g *stream) {
+	if g.msg.n == 0 {
 		return
 	}
-	if !s.synced {
-		data = resync(data)
-		s.synced = len(data) > 0
+	d.stats.TCPIncomplete++
+	d.clear(g)
+}
+
+// clear forgets the octets of the message that was begun.
+func (d *Decoder) clear(g *stream) {
+	d.streams.octets.release(&g.msg)
+	d.releaseOrigin(g.origin)
+	g.origin = 0
+}
+
+// cut is called when the snaplen hid n octets after those that were fed.
+func (d *Decoder) cut(g *stream, n int) {
+	d.stats.SnapTruncated++
+	if g.msg.n > prefix && g.flags&synced != 0 {
+		d.scratch = d.streams.octets.appendTo(d.scratch[:0], &g.msg)
+		sender, owner := d.sentBy(g.origin)
+		d.deliver(g, d.b.Hold(d.scratch[prefix:]), sender, owner)
 	}
-	for len(data) >= prefix {
-		length := int(be.Uint16(data))
-		if length == 0 {
-			d.stats.TCPZeroLength++
-			data = data[prefix:]
+	d.clear(g)
+	g.next += uint32(n)
+	g.flags &^= synced
+}
+
+// feed takes the octets at next, which live as long as the batch. They came
+// from the frame at hand, or from origin o when that is not 0.
+func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
+	s := &d.streams
+	g.next += uint32(len(data))
+	for len(data) > 0 {
+		if g.flags&synced == 0 && g.msg.n == 0 {
+			if data = d.resync(g, data); len(data) == 0 {
+				return
+			}
+		}
+		if g.msg.n == 0 && len(data) >= prefix {
+			n := prefix + int(binary.BigEndian.Uint16(data))
+			if len(data) >= judge && !g.credible(data, n == len(data)) {
+				d.lose(g)
+				continue
+			}
+			if n <= len(data) && g.flags&synced != 0 {
+				if n == prefix {
+					d.stats.TCPZeroLength++
+				} else {
+					sender, owner := d.f.Sender, d.f.Owner
+					if o != 0 {
+						sender, owner = d.sentBy(o)
+					}
+					d.deliver(g, data[prefix:n:n], sender, owner)
+				}
+				data = data[n:]
+				continue
+			}
+		}
+		if g.msg.n < prefix {
+			if g.msg.n == 0 {
+				d.begin(g, o)
+			}
+			take := min(prefix-int(g.msg.n), len(data))
+			if !d.keep(g, data[:take]) {
+				return
+			}
+			data = data[take:]
+			if g.msg.n == prefix && binary.BigEndian.Uint16(s.octets.blocks.at(g.msg.first).b[:]) == 0 {
+				d.stats.TCPZeroLength++
+				d.clear(g)
+			}
 			continue
 		}
-		if len(data) < prefix+length {
-			break
+		before := int(g.msg.n)
+		n := prefix + int(binary.BigEndian.Uint16(s.octets.blocks.at(g.msg.first).b[:]))
+		if before < judge && before+len(data) >= judge && n >= judge {
+			// Now one can tell. The head fits into the first block.
+			var head [judge]byte
+			copy(head[:], s.octets.blocks.at(g.msg.first).b[:before])
+			copy(head[before:], data)
+			if g.flags&synced == 0 {
+				if !plausible(head[:], false) {
+					d.clear(g)
+					continue
+				}
+				g.flags |= synced | guessed
+			} else if !g.credible(head[:], n == before+len(data)) {
+				d.clear(g)
+				d.lose(g)
+				continue
+			}
 		}
-		d.streamMessage(p, s, data[prefix:prefix+length], sender, transient)
-		data = data[prefix+length:]
-	}
-	if len(data) > 0 && sender != &s.sender {
-		s.sender = event.Identity{}
-		if sender != nil {
-			s.sender = *sender
+		if n > before+len(data) {
+			d.keep(g, data)
+			return
 		}
+		d.scratch = s.octets.appendTo(d.scratch[:0], &g.msg)
+		d.scratch = append(d.scratch, data[:n-before]...)
+		data = data[n-before:]
+		if g.flags&synced != 0 {
+			sender, owner := d.sentBy(g.origin)
+			d.deliver(g, d.b.Hold(d.scratch[prefix:]), sender, owner)
+		}
+		d.clear(g)
 	}
-	if len(data) > 0 && len(s.buf) > 0 && &data[0] == &s.buf[0] {
-		return // nothing was taken from the buffer
+}
+
+// credible judges the first judge octets of what should be a message, where
+// there is doubt: at the start of a stream, and where its place was guessed.
+// whole says that the segment ends where the message does, which is evidence of
+// its own.
+func (g *stream) credible(head []byte, whole bool) bool {
+	if g.flags&guessed == 0 && binary.BigEndian.Uint16(head) < dnswire.HeaderLen {
+		return true // a message without a header, which no other protocol begins like
 	}
-	d.streams.keep(s, data)
+	return g.flags&(yielded|guessed) == yielded || whole ||
+		headerFits(head[prefix:], int(binary.BigEndian.Uint16(head)))
+}
+
+// lose is called when a stream at its supposed start of a message is not DNS.
+func (d *Decoder) lose(g *stream) {
+	if g.flags&(yielded|guessed) == 0 {
+		d.stats.NotDNS++
+		g.flags |= muted
+	}
+	g.flags &^= synced
 }
 
 // resync finds the first message in octets whose place in the stream is not
-// known.
-func resync(data []byte) []byte {
-	for i := range data {
-		if plausible(data[i:]) {
-			return data[i:]
+// known. It returns nil, or octets that begin with a message or might.
+func (d *Decoder) resync(g *stream, data []byte) []byte {
+	if g.flags&muted != 0 {
+		// Muted for good would be a way to hide.
+		if !plausible(data, false) {
+			return nil
+		}
+		g.flags &^= muted
+	}
+	if len(data) < judge {
+		if g.flags&muted == 0 && (len(data) < prefix || binary.BigEndian.Uint16(data) >= dnswire.HeaderLen) {
+			return data // too short to tell
+		}
+		return nil
+	}
+	for at := 0; at+judge <= len(data); at++ {
+		if plausible(data[at:], at > 0) {
+			d.stats.TCPResync++
+			g.flags |= synced | guessed
+			return data[at:]
 		}
 	}
 	return nil
 }
 
-func (d *Decoder) streamMessage(p *packet, s *stream, raw []byte, sender *event.Identity, transient bool) {
-	if transient {
-		raw = p.batch.Hold(raw)
-		if sender != nil && sender.Known() {
-			sender = p.batch.HoldIdentity(sender)
-		} else {
-			sender = nil
+// begin notes where the first octets of a message come from.
+func (d *Decoder) begin(g *stream, o uint32) {
+	switch {
+	case o != 0:
+		d.streams.origins.at(o).refs++
+		g.origin = o
+	case d.f.Sender != nil || d.f.Owner != nil:
+		g.origin = d.newOrigin()
+	}
+}
+
+// keep appends to the message that was begun. When no memory is left for it, it
+// is given up.
+func (d *Decoder) keep(g *stream, p []byte) bool {
+	for !d.streams.octets.extend(&g.msg, p) {
+		if !d.evictOctets(g) {
+			d.stats.TCPMemory++
+			d.dropMessage(g)
+			g.flags &^= synced
+			return false
 		}
 	}
-	d.message(p, raw, sender)
-	if !s.yielded {
-		d.streams.fresh.remove(s)
-		s.yielded = true
-		d.streams.useful.add(s)
+	return true
+}
+
+// deliver emits a message. raw lives as long as the batch.
+func (d *Decoder) deliver(g *stream, raw []byte, sender, owner *event.Identity) {
+	d.message(raw, sender, owner)
+	g.flags |= yielded
+}
+
+// sentBy returns the identities of an origin, held by the batch.
+func (d *Decoder) sentBy(o uint32) (sender, owner *event.Identity) {
+	if o == 0 {
+		return nil, nil
+	}
+	f := &d.streams.origins.at(o).frame
+	return d.hold(f.Sender), d.hold(f.Owner)
+}
+
+// newOrigin remembers the frame at hand, or returns 0 when memory is spent.
+func (d *Decoder) newOrigin() uint32 {
+	s := &d.streams
+	i := s.origins.alloc(&s.octets.budget, int(unsafe.Sizeof(origin{})))
+	if i == 0 {
+		return 0
+	}
+	o := s.origins.at(i)
+	o.refs, o.frame, o.p = 1, *d.f, d.p
+	o.frame.Data, o.frame.Iface = nil, d.iface(o.frame.Iface)
+	if o.frame.Sender != nil {
+		o.sender = *o.frame.Sender
+		o.frame.Sender = &o.sender
+	}
+	if o.frame.Owner != nil {
+		o.owner = *o.frame.Owner
+		o.frame.Owner = &o.owner
+	}
+	return i
+}
+
+// maxIfaces is how many names of interfaces are remembered. Frames of others
+// lose theirs when they have to wait.
+const maxIfaces = 64
+
+// iface returns a copy of a name that outlives the frame.
+func (d *Decoder) iface(name string) string {
+	for _, known := range d.ifaces {
+		if known == name {
+			return known
+		}
+	}
+	if name == "" || len(d.ifaces) == maxIfaces {
+		return ""
+	}
+	name = strings.Clone(name)
+	d.ifaces = append(d.ifaces, name)
+	return name
+}
+
+func (d *Decoder) releaseOrigin(i uint32) {
+	if i == 0 {
+		return
+	}
+	o := d.streams.origins.at(i)
+	if o.refs--; o.refs == 0 {
+		d.streams.origins.release(i)
 	}
 }
 
-// end takes what can still be had of a stream and forgets it.
-func (d *Decoder) end(p *packet, s *stream) {
-	for len(s.later) > 0 {
-		d.skipGap(p, s)
-	}
-	if len(s.buf) > 0 {
-		d.stats.TCPIncomplete++
-	}
-	d.streams.drop(s)
-}
-
-// expire gives up on gaps and streams that nothing comes for any more.
-func (t *streams) expire(now int64, st *Stats) {
-	for _, l := range [...]*streamList{&t.fresh, &t.useful} {
-		for l.oldest != nil && l.oldest.last+idle <= now {
-			if len(l.oldest.buf) > 0 || len(l.oldest.later) > 0 {
-				st.TCPIncomplete++
+// addStream makes a stream, at the cost of another one when memory is spent.
+func (d *Decoder) addStream(h uint64) uint32 {
+	s := &d.streams
+	for {
+		if i := s.add(h, listFresh); i != 0 {
+			return i
+		}
+		victim := uint32(0)
+		for _, l := range [...]uint8{listFresh, listFreshPartial, listGapped, listUseful, listUsefulPartial} {
+			if victim = s.oldest(l); victim != 0 {
+				break
 			}
-			t.drop(l.oldest)
 		}
+		if victim == 0 {
+			return 0
+		}
+		d.evict(victim)
 	}
 }
 
-// flush takes what can still be had of all streams.
-func (t *streams) flush(d *Decoder, b *event.Batch) {
-	for _, l := range [...]*streamList{&t.fresh, &t.useful} {
-		for l.oldest != nil {
-			s := l.oldest
-			if len(s.later) == 0 {
-				if len(s.buf) > 0 {
-					d.stats.TCPIncomplete++
-				}
-				t.drop(s)
-				continue
-			}
-			last := s.later[len(s.later)-1]
-			d.end(&packet{frame: &source.Frame{Time: last.time, Cookie: s.key.cookie}, batch: b, meta: last.meta}, s)
+// evictOctets drops the stream that deserves its octets least, but not g.
+func (d *Decoder) evictOctets(g *stream) bool {
+	s := &d.streams
+	for _, l := range [...]uint8{listFreshPartial, listGapped, listUsefulPartial} {
+		victim := s.oldest(l)
+		if victim != 0 && s.at(victim) == g {
+			victim = s.entries.at(victim).newer
+		}
+		if victim != 0 {
+			d.evict(victim)
+			return true
 		}
 	}
+	return false
+}
+
+func (d *Decoder) evict(i uint32) {
+	d.stats.TCPEvicted++
+	d.forgetStream(i)
+}
+
+// forgetStream drops a stream with all it holds.
+func (d *Decoder) forgetStream(i uint32) {
+	s := &d.streams
+	g := s.at(i)
+	d.dropMessage(g)
+	for g.later != 0 {
+		p := s.octets.pop(&g.later)
+		s.octets.release(&p.run)
+		d.releaseOrigin(p.origin)
+	}
+	s.remove(i)
+}
+
+// reset takes a RST, when it is in the window (RFC 5961 section 3.2 is
+// stricter, but we may have missed segments).
+func (d *Decoder) reset(i uint32, seq uint32) {
+	s := &d.streams
+	g := s.at(i)
+	if ahead := int32(seq - g.next); ahead < -1 || ahead > maxLater {
+		d.stats.TCPOutOfWindow++
+		return
+	}
+	d.finish(i)
+	s.touch(i, g.list())
+}
+
+// finish takes what can still be had of a stream.
+func (d *Decoder) finish(i uint32) {
+	g := d.streams.at(i)
+	for g.later != 0 {
+		d.skip(i, g)
+	}
+	d.dropMessage(g)
+	g.flags &^= yielded
+}
+
+// expireStreams drops streams that nothing came for in a while.
+func (d *Decoder) expireStreams(now int64) {
+	s := &d.streams
+	for l := uint8(0); l < listGapped; l++ {
+		for i := s.oldest(l); i != 0 && expired(now, s.at(i).last, idle); i = s.oldest(l) {
+			d.forgetStream(i)
+		}
+	}
+	if i := s.oldest(listGapped); i != 0 && expired(now, s.at(i).last, patience) {
+		s.overdue = true // there is a batch for the events at the next frame
+	}
+}
+
+// acknowledged gives up holes of the stream that the packet at hand answers, when
+// they lie before ack: the receiver has what we missed, so it will not come again.
+func (d *Decoder) acknowledged(ack uint32) {
+	s, p := &d.streams, &d.p
+	i := s.find(d.streamHash(p.dst, p.src, p.dport, p.sport))
+	if i == 0 {
+		return
+	}
+	g := s.at(i)
+	if g.later == 0 || int32(ack-s.octets.spans.at(g.later).off) < 0 {
+		return
+	}
+	f, at := d.f, d.p
+	for g.later != 0 && int32(ack-s.octets.spans.at(g.later).off) >= 0 {
+		d.abandon(i, g)
+	}
+	d.f, d.p = f, at
+	s.touch(i, g.list())
+}
+
+// giveUp skips the holes of streams that nothing came for since patience ran
+// out, or of all streams.
+func (d *Decoder) giveUp(b *event.Batch, all bool) {
+	s := &d.streams
+	s.overdue = false
+	d.b = b
+	for i := s.oldest(listGapped); i != 0; i = s.oldest(listGapped) {
+		g := s.at(i)
+		if !all && !expired(d.clock.now, g.last, patience) {
+			break
+		}
+		for g.later != 0 {
+			d.abandon(i, g)
+		}
+		s.touch(i, g.list())
+	}
+}
+
+// abandon skips the first hole of a stream that no packet at hand belongs to.
+// The events are those of the packet that waited behind it.
+func (d *Decoder) abandon(i uint32, g *stream) {
+	s := &d.streams
+	s.replay = *s.origins.at(s.octets.spans.at(g.later).origin)
+	d.f, d.p = &s.replay.frame, s.replay.p
+	d.skip(i, g)
 }

@@ -1,116 +1,127 @@
 package decode
 
 import (
-	"bytes"
+	"encoding/binary"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 )
 
 const (
 	tcpHeader = 20
-	tcpFIN    = 1
-	tcpSYN    = 2
-	tcpRST    = 4
+
+	tcpFIN = 1
+	tcpSYN = 2
+	tcpRST = 4
+	tcpACK = 16
 )
 
-func (d *Decoder) tcp(p *packet, b []byte) {
+// tcp decodes a segment, of which rest octets were on the wire.
+func (d *Decoder) tcp(b []byte, rest int) {
 	if len(b) < tcpHeader {
 		d.stats.TCPHeader++
 		return
 	}
-	src, dst := be.Uint16(b), be.Uint16(b[2:])
-	dns := d.isDNS(src) || d.isDNS(dst)
-	if !d.o.Messages || !dns && !d.o.AnyPort {
+	p := &d.p
+	p.sport, p.dport = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	dns := d.isDNS(p.sport) || d.isDNS(p.dport)
+	if !d.messages || !dns && !d.anyPort {
 		return
 	}
+	d.stats.TCP++
 	header := int(b[12]>>4) * 4
 	if header < tcpHeader || header > len(b) {
 		d.stats.TCPHeader++
 		return
 	}
-	p.meta.SrcPort, p.meta.DstPort = src, dst
-	if p.cut {
-		d.stats.SnapTruncated++
+	if d.streams.oldest(listGapped) != 0 && b[13]&tcpACK != 0 {
+		d.acknowledged(binary.BigEndian.Uint32(b[8:]))
 	}
-	d.segment(p, be.Uint32(b[4:]), b[13], b[header:], dns)
+	flags := b[13] & (tcpFIN | tcpSYN | tcpRST)
+	if len(b) == header && flags == 0 && rest == header {
+		return // nothing but an acknowledgment
+	}
+	seq := binary.BigEndian.Uint32(b[4:])
+	d.segment(seq, flags, b[header:], rest-header, dns)
 }
 
-const prefix = 2 // octets of the length before a message (RFC 1035 section 4.2.2)
+// prefix is the length field before a message (RFC 1035 section 4.2.2), judge
+// the octets after which one can tell a message from something else.
+const (
+	prefix = 2
+	judge  = prefix + dnswire.HeaderLen
+)
 
-// plausible reports whether b seems to begin with a length and a DNS message.
-// It is asked where the position in a stream is a guess: one question, whose
-// name can be read as far as it goes, is what every query and nearly every
-// answer has.
-func plausible(b []byte) bool {
-	if len(b) < prefix+dnswire.HeaderLen {
+// headerFits reports whether h, at least a header, can begin a message of n
+// octets: its opcode is assigned and its counts fit. The first octets of HTTP, TLS
+// and SSH, taken for a length and a header, do not.
+func headerFits(h []byte, n int) bool {
+	switch h[2] >> 3 & 15 {
+	case 0, 1, 2, 4, 5, 6: // IANA "DNS OpCodes"
+	default:
 		return false
 	}
-	length, h := int(be.Uint16(b)), b[prefix:]
-	if length < dnswire.HeaderLen || !headerFits(h, length) || be.Uint16(h[4:]) != 1 {
-		return false
-	}
-	end := min(length, len(h))
-	for at := dnswire.HeaderLen; at < end; {
+	const question, record = 5, 11 // octets of the shortest ones
+	need := dnswire.HeaderLen + question*int(binary.BigEndian.Uint16(h[4:])) +
+		record*(int(binary.BigEndian.Uint16(h[6:]))+int(binary.BigEndian.Uint16(h[8:]))+int(binary.BigEndian.Uint16(h[10:])))
+	return need <= n
+}
+
+// questionFits reports whether a question can follow the header of h. When h
+// breaks off inside the question, whole is false.
+func questionFits(h []byte) (fits, whole bool) {
+	for at := dnswire.HeaderLen; at < len(h); {
 		c := int(h[at])
-		if at++; c == 0 {
-			return at+4 > len(h) || at+4 <= length && knownClass(be.Uint16(h[at+2:]))
+		at++
+		if c == 0 {
+			if at+4 > len(h) {
+				return true, false
+			}
+			switch binary.BigEndian.Uint16(h[at+2:]) {
+			case 1, 3, 4, 254, 255: // IN, CH, HS, NONE, ANY
+				return true, true
+			}
+			return false, true
 		}
-		if c > 63 || at+c-dnswire.HeaderLen > dnswire.MaxNameLen {
-			return false
+		if at += c; c > 63 || at-dnswire.HeaderLen > dnswire.MaxNameLen {
+			return false, true
 		}
-		at += c
 	}
-	return end == len(h) && end < length
+	return true, false
 }
 
-// recognised reports whether a datagram of any port is a DNS message with a
-// question, whole as far as its header and the question can tell. What else is
-// in the message is for dnswire to judge.
+// plausible reports whether b seems to begin with a length and a DNS message,
+// as far as b goes. It is asked where the position in a stream is a guess.
+// anywhere says that the position is not even the start of a segment: then only
+// a message with one question will do, as nearly all have.
+func plausible(b []byte, anywhere bool) bool {
+	if len(b) < judge {
+		return false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	h := b[prefix:]
+	if !headerFits(h, n) {
+		return false
+	}
+	switch binary.BigEndian.Uint16(h[4:]) {
+	case 0:
+		// A later message of a zone transfer (RFC 5936 section 2.2), or a
+		// DNS stateful operation (RFC 8490 section 5.4).
+		return !anywhere && (h[2]&0x80 != 0 && binary.BigEndian.Uint16(h[6:]) > 0 || h[2]>>3&15 == 6)
+	case 1:
+	default:
+		return false
+	}
+	h = h[:min(n, len(h))]
+	fits, whole := questionFits(h)
+	return fits && (whole || len(h) < n && !anywhere)
+}
+
+// recognised reports whether a datagram of any port is a DNS message: its header
+// fits and it has one question. What else is in it is for dnswire to judge.
 func recognised(b []byte) bool {
-	if len(b) < dnswire.HeaderLen+5 || !headerFits(b, len(b)) || be.Uint16(b[4:]) != 1 {
+	if len(b) < dnswire.HeaderLen || !headerFits(b, len(b)) || binary.BigEndian.Uint16(b[4:]) != 1 {
 		return false
 	}
-	for at := dnswire.HeaderLen; at < len(b); {
-		c := int(b[at])
-		if at++; c == 0 {
-			return at+4 <= len(b) && at-dnswire.HeaderLen <= dnswire.MaxNameLen && knownClass(be.Uint16(b[at+2:]))
-		}
-		if c > 63 {
-			return false
-		}
-		at += c
-	}
-	return false
-}
-
-// knownClass: IN, CH, HS, NONE, ANY (IANA "DNS CLASSes").
-func knownClass(c uint16) bool { return c == 1 || c == 3 || c == 4 || c == 254 || c == 255 }
-
-// headerFits reports whether a message of the length can have the header's
-// opcode and counts.
-func headerFits(h []byte, length int) bool {
-	if opcode := h[2] >> 3 & 15; opcode > 6 || opcode == 3 {
-		return false
-	}
-	const question, record = 5, 11 // the shortest of each
-	need := dnswire.HeaderLen + question*int(be.Uint16(h[4:])) +
-		record*(int(be.Uint16(h[6:]))+int(be.Uint16(h[8:]))+int(be.Uint16(h[10:])))
-	return need <= length
-}
-
-// otherProtocol reports whether a stream that begins with b carries something
-// else than DNS: HTTP, TLS, or anything whose first header cannot be.
-func otherProtocol(b []byte) bool {
-	if len(b) < prefix+dnswire.HeaderLen {
-		return false
-	}
-	if b[0] == 0x16 && b[1] == 3 && b[2] <= 4 && (b[5] == 1 || b[5] == 2) { // a TLS handshake (RFC 8446 section 5.1)
-		return true
-	}
-	for _, method := range [...]string{"GET ", "POST", "HEAD", "PUT ", "HTTP", "PRI ", "CONN", "OPTI", "SSH-"} {
-		if bytes.HasPrefix(b, []byte(method)) {
-			return true
-		}
-	}
-	return false
+	fits, whole := questionFits(b)
+	return fits && whole
 }

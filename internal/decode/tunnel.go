@@ -1,160 +1,246 @@
 package decode
 
-import "hash/maphash"
-
-// UDP ports of tunnels (IANA "Service Name and Transport Protocol Port Number
-// Registry"; 8472 is Linux's default for VXLAN).
-const (
-	portGTPU      = 2152
-	portGREinUDP  = 4754
-	portVXLAN     = 4789
-	portGeneve    = 6081
-	portVXLANOld  = 8472
-	vxlanHeader   = 8
-	geneveHeader  = 8
-	gtpHeader     = 8
-	gtpData       = 255 // G-PDU
-	erspan2Header = 8
-	erspan3Header = 12
+import (
+	"encoding/binary"
+	"hash/maphash"
 )
 
-func isTunnel(port uint16) bool {
-	switch port {
-	case portGTPU, portGREinUDP, portVXLAN, portGeneve, portVXLANOld:
+// UDP ports of tunnels. Only the destination counts: the source port of most is
+// a hash of the flow inside (RFC 7348 section 5).
+const (
+	portGTPU     = 2152 // 3GPP TS 29.281
+	portVXLAN    = 4789 // RFC 7348
+	portVXLANOld = 8472 // Linux's default
+	portGREUDP   = 4754 // RFC 8086
+	portGeneve   = 6081 // RFC 8926
+)
+
+func isTunnelPort(p uint16) bool {
+	switch p {
+	case portGTPU, portVXLAN, portVXLANOld, portGREUDP, portGeneve:
 		return true
 	}
 	return false
 }
 
-// tunnel goes on inside a UDP tunnel.
-func (d *Decoder) tunnel(p *packet, port uint16, b []byte) {
-	switch port {
-	case portVXLAN, portVXLANOld: // RFC 7348 section 5
-		if len(b) > vxlanHeader && b[0]&0x08 != 0 {
-			d.ethernet(p, b[vxlanHeader:])
-		}
-	case portGeneve: // RFC 8926 section 3.4
-		if len(b) > geneveHeader && b[0]>>6 == 0 {
-			if size := geneveHeader + int(b[0]&0x3f)*4; len(b) > size {
-				d.ether(p, be.Uint16(b[2:]), b[size:])
-			}
-		}
-	case portGREinUDP: // RFC 8086
-		d.gre(p, b)
-	case portGTPU: // 3GPP TS 29.281 section 5
-		d.gtp(p, b)
+// enterTunnel counts one more tunnel around the packet at hand; false means
+// that there are too many.
+func (d *Decoder) enterTunnel() bool {
+	if d.tunnels >= d.maxTunnels {
+		d.stats.TunnelDepth++
+		return false
 	}
+	d.tunnels++
+	d.anyTunnel = true
+	return true
 }
 
-func (d *Decoder) gtp(p *packet, b []byte) {
-	if len(b) < gtpHeader || b[0]>>5 != 1 || b[1] != gtpData {
-		return
-	}
-	size := gtpHeader
-	if b[0]&7 != 0 {
-		size += 4
-		// A chain of extension headers, if the last of these octets says so.
-		for next := size - 1; b[0]&4 != 0; next = size - 1 {
-			if next >= len(b) || b[next] == 0 {
-				break
-			}
-			if size >= len(b) || b[size] == 0 {
-				return
-			}
-			size += int(b[size]) * 4
-		}
-	}
-	if size < len(b) {
-		d.ip(p, b[size:])
-	}
-}
-
-// gre: RFC 2784, with key and sequence number of RFC 2890.
-func (d *Decoder) gre(p *packet, b []byte) {
-	if len(b) < 4 {
-		return
-	}
-	flags, typ := b[0], be.Uint16(b[2:])
-	switch b[1] & 7 {
-	case 0:
-	case 1:
-		d.pptp(p, b)
-		return
-	default:
-		return
-	}
-	size := 4
-	for _, flag := range [...]byte{0x80, 0x20, 0x10} { // checksum, key, sequence number
-		if flags&flag != 0 {
-			size += 4
-		}
-	}
-	switch typ {
-	case etherERSPAN2:
-		if flags&0x10 != 0 { // type I has neither sequence number nor header
-			size += erspan2Header
-		}
-		typ = etherTEB
-	case etherERSPAN3:
-		if len(b) >= size+erspan3Header && b[size+11]&1 != 0 {
-			size += 8 // platform specific subheader
-		}
-		size += erspan3Header
-		typ = etherTEB
-	}
-	if size < len(b) {
-		d.ether(p, typ, b[size:])
-	}
-}
-
-// pptp: GRE version 1 (RFC 2637 section 4.1), which carries PPP.
-func (d *Decoder) pptp(p *packet, b []byte) {
-	size := 8
-	if b[0]&0x10 != 0 { // sequence number
-		size += 4
-	}
-	if b[1]&0x80 != 0 { // acknowledgment number
-		size += 4
-	}
-	if be.Uint16(b[2:]) == etherPPP && size < len(b) {
-		d.ppp(p, b[size:])
-	}
-}
-
-// A host that ends a tunnel shows its packets twice: wrapped on one interface,
-// bare on another. passing remembers packets for the time that takes, so that
-// each is read once. Copies at one depth are none of its business: they are
-// retransmissions, or the two ends of a conversation inside the host.
+// passing remembers a packet. A host that ends a tunnel shows its packets twice,
+// wrapped on one interface and bare on another; each is to be read once. Copies
+// at one depth are something else: retransmissions, or the two ends of a
+// conversation inside the host.
 type passing struct {
 	hash  uint64
-	time  int64
-	depth int
+	time  int64 // ns
+	depth int   // tunnels around it
 }
 
 const (
 	passingSlots = 1 << 10
-	passingTime  = 100_000_000 // ns
+	passingTime  = 100e6 // ns that the other copy may take
 )
 
-func (d *Decoder) seenElsewhere(p *packet, b []byte) bool {
-	if len(b) < 4 || !d.isDNS(be.Uint16(b)) && !d.isDNS(be.Uint16(b[2:])) {
+// passedBefore reports whether a packet that may hold DNS was read at another depth
+// just now.
+func (d *Decoder) passedBefore(proto uint8, b []byte) bool {
+	if proto != protoUDP && proto != protoTCP || len(b) < 4 ||
+		!d.anyPort && !d.isDNS(binary.BigEndian.Uint16(b)) && !d.isDNS(binary.BigEndian.Uint16(b[2:])) {
 		return false
 	}
-	var h maphash.Hash
-	h.SetSeed(d.seed)
-	var key [36]byte
-	src, dst := p.meta.SrcIP.As16(), p.meta.DstIP.As16()
-	copy(key[:], src[:])
-	copy(key[16:], dst[:])
-	be.PutUint16(key[32:], p.info.ID)
-	be.PutUint16(key[34:], p.info.FragOffset)
-	h.Write(key[:])
-	h.Write(b)
-	sum := h.Sum64()
-	slot := &d.passing[sum%passingSlots]
-	if age := p.frame.Time - slot.time; slot.hash == sum && slot.depth != p.depth && age >= 0 && age < passingTime {
+	p := &d.p
+	var k [42]byte
+	src, dst := p.src.As16(), p.dst.As16()
+	copy(k[:], src[:])
+	copy(k[16:], dst[:])
+	binary.LittleEndian.PutUint16(k[32:], p.id)
+	binary.LittleEndian.PutUint64(k[34:], maphash.Bytes(d.seed, b))
+	h := maphash.Bytes(d.seed, k[:])
+	slot := &d.passing[h%passingSlots]
+	age := d.f.Time - slot.time
+	if slot.hash == h && slot.depth != d.tunnels && age >= 0 && age < passingTime {
 		return true
 	}
-	*slot = passing{sum, p.frame.Time, p.depth}
+	*slot = passing{h, d.f.Time, d.tunnels}
 	return false
+}
+
+func (d *Decoder) udpTunnel(port uint16, b []byte) {
+	switch port {
+	case portVXLAN, portVXLANOld:
+		// Flags (I: the VNI is valid), reserved (3), VNI (3), reserved.
+		if len(b) < 8 || b[0]&0x08 == 0 {
+			d.stats.TunnelHeader++
+			return
+		}
+		if d.enterTunnel() {
+			d.ethernet(b[8:])
+		}
+	case portGeneve:
+		d.geneve(b)
+	case portGTPU:
+		d.gtpu(b)
+	case portGREUDP:
+		d.gre(b)
+	}
+}
+
+// geneve decodes RFC 8926 section 3.4: version and length of the options in
+// words, flags, EtherType, VNI (3), reserved, options.
+func (d *Decoder) geneve(b []byte) {
+	if len(b) < 8 || b[0]>>6 != 0 {
+		d.stats.TunnelHeader++
+		return
+	}
+	n := 8 + 4*int(b[0]&0x3f)
+	if n > len(b) {
+		d.stats.TunnelHeader++
+		return
+	}
+	d.inner(binary.BigEndian.Uint16(b[2:]), b[n:])
+}
+
+// gtpu decodes a G-PDU (3GPP TS 29.281 section 5): flags, message type, length,
+// TEID, then four more octets and extension headers when a flag asks for them.
+func (d *Decoder) gtpu(b []byte) {
+	const gPDU = 255
+	if len(b) < 8 || b[0]>>4 != 3 { // version 1, protocol type GTP
+		d.stats.TunnelHeader++
+		return
+	}
+	if b[1] != gPDU {
+		return
+	}
+	n := 8
+	if b[0]&7 != 0 {
+		n = 12
+		if len(b) < n {
+			d.stats.TunnelHeader++
+			return
+		}
+		next := b[11]
+		if b[0]&4 == 0 {
+			next = 0
+		}
+		// The length of an extension is in words of four octets, its last
+		// octet is the type of the next one.
+		for next != 0 {
+			if n >= len(b) || b[n] == 0 || n+4*int(b[n]) > len(b) {
+				d.stats.TunnelHeader++
+				return
+			}
+			n += 4 * int(b[n])
+			next = b[n-1]
+		}
+	}
+	if d.enterTunnel() {
+		d.ip(b[n:])
+	}
+}
+
+// gre decodes RFC 2784 with the key and sequence number of RFC 2890, the source
+// routes of RFC 1701, and version 1 of PPTP (RFC 2637).
+func (d *Decoder) gre(b []byte) {
+	const checksum, routing, key, sequence, acknowledgment = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
+	if len(b) < 4 {
+		d.stats.TunnelHeader++
+		return
+	}
+	flags, t := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	n := 4
+	if flags&(checksum|routing) != 0 {
+		n += 4
+	}
+	if flags&key != 0 {
+		n += 4
+	}
+	if flags&sequence != 0 {
+		n += 4
+	}
+	switch flags & 7 {
+	case 0:
+	case 1:
+		if flags&acknowledgment != 0 {
+			n += 4
+		}
+		if flags&sequence == 0 {
+			return // an acknowledgment without payload
+		}
+	default:
+		d.stats.TunnelHeader++
+		return
+	}
+	if flags&routing != 0 {
+		// Address family, offset, length, routing data; ends with length 0.
+		for {
+			if n+4 > len(b) {
+				d.stats.TunnelHeader++
+				return
+			}
+			length := int(b[n+3])
+			n += 4 + length
+			if length == 0 {
+				break
+			}
+		}
+	}
+	if n > len(b) {
+		d.stats.TunnelHeader++
+		return
+	}
+	b = b[n:]
+	switch t {
+	case 0x88be: // ERSPAN type I without, type II with a sequence number
+		if flags&sequence == 0 {
+			d.inner(etherBridge, b)
+			return
+		}
+		d.erspan(8, b)
+	case 0x22eb: // ERSPAN type III
+		n := 12
+		if len(b) >= n && b[11]&1 != 0 {
+			n += 8 // the platform specific subheader
+		}
+		d.erspan(n, b)
+	default:
+		d.inner(t, b)
+	}
+}
+
+// erspan skips the n octets of a mirrored frame's header
+// (draft-foschiano-erspan).
+func (d *Decoder) erspan(n int, b []byte) {
+	if n > len(b) {
+		d.stats.TunnelHeader++
+		return
+	}
+	d.inner(etherBridge, b[n:])
+}
+
+// inner decodes what a tunnel with an EtherType holds.
+func (d *Decoder) inner(t uint16, b []byte) {
+	if !d.enterTunnel() {
+		return
+	}
+	switch t {
+	case etherBridge:
+		d.ethernet(b)
+	case etherPPP:
+		d.ppp(b)
+	default:
+		if t < ethertypeMin {
+			d.stats.NotIP++
+			return
+		}
+		d.etherType(t, b)
+	}
 }

@@ -1,34 +1,45 @@
 package decode
 
+import "encoding/binary"
+
 const udpHeader = 8
 
-func (d *Decoder) udp(p *packet, b []byte) {
+// udp decodes a datagram, of which rest octets were on the wire.
+func (d *Decoder) udp(b []byte, rest int) {
 	if len(b) < udpHeader {
-		d.stats.UDPLength++
+		if rest < udpHeader {
+			d.stats.IPLength++
+		} else {
+			d.stats.SnapTruncated++
+		}
 		return
 	}
-	src, dst, length := be.Uint16(b), be.Uint16(b[2:]), int(be.Uint16(b[4:]))
-	dns := d.isDNS(src) || d.isDNS(dst)
-	if !dns && !isTunnel(dst) && !d.o.AnyPort {
+	p := &d.p
+	p.sport, p.dport = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	dns := d.isDNS(p.sport) || d.isDNS(p.dport)
+	tunnel := !dns && isTunnelPort(p.dport) // a client may have a tunnel's port as its source port
+	if !tunnel && !(d.messages && (dns || d.anyPort)) {
 		return
 	}
+	length := int(binary.BigEndian.Uint16(b[4:]))
 	if length < udpHeader {
 		d.stats.UDPLength++
 		return
 	}
 	payload := b[udpHeader:min(length, len(b))]
-	if length > len(b) {
-		if p.cut {
-			d.stats.SnapTruncated++
-		} else {
-			d.stats.UDPLength++
-		}
-	}
-	p.meta.SrcPort, p.meta.DstPort = src, dst
 	switch {
-	case !dns && isTunnel(dst): // a client may use a tunnel's port as its source port
-		d.tunnel(p, dst, payload)
-	case d.o.Messages && (dns || recognised(payload)):
-		d.message(p, payload, p.frame.Sender)
+	case tunnel:
+		d.udpTunnel(p.dport, payload)
+		return
+	case !dns && !recognised(payload):
+		return
 	}
+	d.stats.UDP++
+	switch {
+	case length > rest:
+		d.stats.UDPLength++ // what is there is decoded all the same
+	case length > len(b):
+		d.stats.SnapTruncated++
+	}
+	d.message(payload, d.f.Sender, d.f.Owner)
 }
