@@ -236,23 +236,31 @@ func (m *Message) broken(a Anomaly) {
 	m.Anomalies.Add(a)
 }
 
+// owner reads the name at off, behind which fixed octets must follow. It returns
+// their offset, or 0 when reading cannot go on.
+func (m *Message) owner(off, fixed int) (name Name, next int) {
+	if off >= len(m.Raw) {
+		m.broken(CountRange)
+		return name, 0
+	}
+	name, next, fault := m.walk(off, len(m.Raw))
+	if fault == None {
+		m.last = name
+	} else if m.broken(fault); name.Len == 0 {
+		return name, 0
+	}
+	if next+fixed > len(m.Raw) {
+		m.broken(CountRange)
+		return name, 0
+	}
+	return name, next
+}
+
 // question reads the question at off. It returns the offset behind it, or 0
 // when reading cannot go on.
 func (m *Message) question(off int) (next int) {
-	if off >= len(m.Raw) {
-		m.broken(CountRange)
-		return 0
-	}
-	name, off, fault := m.walk(off, len(m.Raw))
-	if fault != None {
-		if m.broken(fault); name.Len == 0 {
-			return 0
-		}
-	} else {
-		m.last = name
-	}
-	if off+4 > len(m.Raw) {
-		m.broken(CountRange)
+	name, off := m.owner(off, 4)
+	if off == 0 {
 		return 0
 	}
 	if len(m.Questions) < MaxQuestions {
@@ -271,20 +279,8 @@ func (m *Message) question(off int) (next int) {
 // record reads the record at off. It returns the offset behind it, or 0 when
 // reading cannot go on.
 func (m *Message) record(off int, s Section) (next int) {
-	if off >= len(m.Raw) {
-		m.broken(CountRange)
-		return 0
-	}
-	name, off, fault := m.walk(off, len(m.Raw))
-	if fault != None {
-		if m.broken(fault); name.Len == 0 {
-			return 0
-		}
-	} else {
-		m.last = name
-	}
-	if off+10 > len(m.Raw) {
-		m.broken(CountRange)
+	name, off := m.owner(off, 10)
+	if off == 0 {
 		return 0
 	}
 	fixed := m.Raw[off : off+10]
