@@ -1,11 +1,14 @@
 package event
 
+import "github.com/dnshark-io/dnshark/dnswire"
+
 // Batch is what travels down the line: the events of a few frames. It is
 // reused, so events and whatever they borrow die with Reset.
 type Batch struct {
 	Events []Event
-	Host   string // copied into every event
-	Now    int64  // the newest packet time or, on a silent live lane, the clock; ns since the Unix epoch
+	Host   string         // copied into every event
+	Limits dnswire.Limits // what is kept of every message
+	Now    int64          // the newest packet time or, on a silent live lane, the clock; ns since the Unix epoch
 	held   []byte
 	ids    []Identity
 }
@@ -22,6 +25,7 @@ func (b *Batch) Next() *Event {
 	e := &b.Events[n]
 	// Msg is left alone: Unpack begins anew and uses its memory again.
 	e.Observation = Observation{Host: b.Host}
+	e.Msg.Limits = b.Limits
 	return e
 }
 

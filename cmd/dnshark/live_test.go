@@ -426,6 +426,21 @@ func TestLiveNotPermitted(t *testing.T) {
 	}
 }
 
+// A capture file that may not be read.
+func TestLiveUnreadable(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "setpriv")
+	file := filepath.Join(t.TempDir(), "secret.pcap")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := asNobody(testkit.Machine(t), "", shareable(t), "read", file).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitError || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "permission denied") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // Packets of every port, when asked for, with their headers.
 func TestLivePackets(t *testing.T) {
 	host := testkit.NewHost(t)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
@@ -20,19 +21,31 @@ import (
 type options struct {
 	std streams
 
-	events   []string
-	format   string
-	file     string
-	ports    []string
-	count    uint64
-	timeout  time.Duration
-	stats    time.Duration
-	quiet    bool
-	host     string
+	events  []string
+	format  string
+	file    string
+	ports   []string
+	count   uint64
+	timeout time.Duration
+	stats   time.Duration
+	quiet   bool
+	host    string
+
+	maxRecords     int
+	streamMemory   int // MiB
+	fragmentMemory int // MiB
+
 	iface    string
 	duration time.Duration
 	observer string
 }
+
+const (
+	// maxMaxRecords is how many records fit the longest message: each has at
+	// least eleven octets.
+	maxMaxRecords = 65535 / 11
+	maxMemory     = 64 << 10 // MiB
+)
 
 // maxPorts bounds the list of DNS ports: the kernel compares each packet's
 // ports with all of them.
@@ -47,6 +60,9 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
 	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
 	f.StringVar(&o.host, "host", hostname(), "`NAME` of this host in events")
+	f.IntVar(&o.maxRecords, "max-records", dnswire.MaxRecords, "show at most `N` records of a message; the rest is counted")
+	f.IntVar(&o.streamMemory, "stream-memory", 32, "`MIB` for putting TCP streams together")
+	f.IntVar(&o.fragmentMemory, "fragment-memory", 4, "`MIB` for putting IP fragments together")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no summary at the end")
 }
 
@@ -149,8 +165,13 @@ func (o *options) encoder(out *os.File) (output.Encoder, error) {
 
 // check refuses values before anything is opened.
 func (o *options) check() error {
-	if o.timeout <= 0 {
+	switch {
+	case o.timeout <= 0:
 		return usagef("--timeout must be positive")
+	case o.maxRecords < 1 || o.maxRecords > maxMaxRecords:
+		return usagef("--max-records is 1 to %d", maxMaxRecords)
+	case o.streamMemory < 1 || o.streamMemory > maxMemory || o.fragmentMemory < 1 || o.fragmentMemory > maxMemory:
+		return usagef("--stream-memory and --fragment-memory are 1 to %d MiB", maxMemory)
 	}
 	if o.format != "" && !slices.Contains(output.Formats, o.format) {
 		_, err := o.encoder(o.std.out)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
@@ -57,6 +58,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 		Packets:  needs&kind.NeedPackets != 0,
 		Messages: needs&kind.NeedMessages != 0,
 		Copy:     parallel,
+
+		StreamBytes:   o.streamMemory << 20,
+		FragmentBytes: o.fragmentMemory << 20,
 	})
 	table := pair.NewTable(int64(o.timeout), 0)
 	marker := kind.NewMarker(kinds)
@@ -71,7 +75,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	}
 	stages = append(stages, marker, report)
 
-	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host}
+	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
 	if o.count > 0 {
 		worker.Writer = &output.Limit{N: o.count, Next: writer}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/source"
@@ -36,6 +37,7 @@ type Worker struct {
 	Writer  Writer
 	Births  Births // nil where nobody wants to know
 	Host    string
+	Limits  dnswire.Limits // what is kept of a message
 	// Clock tells the time, ns since the Unix epoch, when a live lane is
 	// silent. It is nil for files, whose only time is that of their packets.
 	Clock func() int64
@@ -45,7 +47,7 @@ type Worker struct {
 
 // Run works until the lane ends, ctx ends, or the writer fails.
 func (w *Worker) Run(ctx context.Context) error {
-	w.batch = &event.Batch{Host: w.Host}
+	w.batch = &event.Batch{Host: w.Host, Limits: w.Limits}
 	if err := w.Lane.Run(ctx, w.take); err != nil {
 		return errors.Join(err, w.finish())
 	}

@@ -67,7 +67,7 @@ func (p *Parallel) write(sink io.Writer) {
 func (p *Parallel) Write(b *event.Batch) (*event.Batch, error) {
 	j := <-p.free
 	next := j.batch
-	next.Host, next.Now = b.Host, b.Now
+	next.Host, next.Limits, next.Now = b.Host, b.Limits, b.Now
 	j.batch = b
 	p.jobs <- j
 	p.order <- j
