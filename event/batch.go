@@ -8,9 +8,11 @@ type Batch struct {
 	Events []Event
 	Host   string         // copied into every event
 	Limits dnswire.Limits // what is kept of every message
-	Now    int64          // the newest packet time or, on a silent live lane, the clock; ns since the Unix epoch
-	held   []byte
-	ids    []Identity
+	// Now is the time of the packets or, on a silent live lane, of the clock, in
+	// ns since the Unix epoch. A single packet of another year does not move it.
+	Now  int64
+	held []byte
+	ids  []Identity
 }
 
 // Next adds an event and returns it cleared, its Msg ready for Unpack. The

@@ -105,8 +105,8 @@ func New(o Options) *Decoder {
 // Frame decodes f and appends what it holds to b. The events borrow from f.
 func (d *Decoder) Frame(f *source.Frame, b *event.Batch) {
 	d.stats.Frames++
-	b.Now = max(b.Now, f.Time)
 	d.clock.frame(f.Time)
+	b.Now = d.clock.now
 	if d.streams.overdue {
 		d.giveUp(b, false)
 	}

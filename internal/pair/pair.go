@@ -113,7 +113,7 @@ func (t *Table) Process(b *event.Batch) {
 		if e.Class != event.ClassMessage {
 			continue
 		}
-		t.expire(b, e.Time)
+		t.expire(b, min(e.Time, b.Now))
 		// Expiry may have moved the events.
 		if e = &b.Events[i]; e.Msg.Flags.Response() {
 			t.answer(b, e)
@@ -269,7 +269,13 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 func (t *Table) expire(b *event.Batch, now int64) {
 	for t.oldest != none {
 		w := t.slots.at(t.oldest)
-		if w.time+t.timeout > now {
+		switch waited := now - w.time; {
+		case waited < -t.timeout:
+			// Time ran back, as between two files: nobody knows any more.
+			t.Stats.Evicted++
+			t.remove(t.oldest)
+			continue
+		case waited < t.timeout:
 			return
 		}
 		t.unanswered(b, w)

@@ -235,3 +235,21 @@ func BenchmarkPair(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch.Events)), "ns/message")
 }
+
+// One packet of the year 2106 ends no transaction, and is none itself for long.
+func TestOddTime(t *testing.T) {
+	l := newLane(t, 0)
+	l.see(10*second, message(t, 1, "a.test.", false), nil)
+	l.batch.Reset()
+	put(&l.batch, 4_000_000_000*second, message(t, 2, "odd.test.", false), nil)
+	l.batch.Now = 10 * second // what the decoder makes of it
+	l.table.Process(&l.batch)
+	if len(l.batch.Events) != 1 {
+		t.Errorf("%d events, want the odd query alone", len(l.batch.Events))
+	}
+	l.batch.Now = 0
+	l.want(l.see(11*second, message(t, 1, "a.test.", true), nil), event.StateAnswered, second, 0)
+	if s := l.table.Stats; s.Unanswered != 0 || s.Pending != 0 || s.Evicted != 1 {
+		t.Errorf("%+v", s)
+	}
+}
