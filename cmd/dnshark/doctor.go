@@ -20,7 +20,7 @@ func newDoctor(o *options) *cobra.Command {
 		Long: `doctor tries what live capture needs, with the rights that it was started with, and
 says what works and what stands in the way. It ends with 77 when live capture
 would not work at all.`,
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 		RunE: func(*cobra.Command, []string) error { return o.doctor() },
 	}
 }

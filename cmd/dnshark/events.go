@@ -15,7 +15,7 @@ func newEvents(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "events [NAME]",
 		Short: "List the events, or describe one",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
 			for _, k := range kind.Catalogue {
 				names = append(names, k.Name+"\t"+k.Summary)

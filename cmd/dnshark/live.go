@@ -20,7 +20,7 @@ func newLive(o *options) *cobra.Command {
 		Long: `live captures on this host until it is interrupted. It watches the sockets of all
 network namespaces with eBPF, which tells the process that asked. Where the
 kernel refuses that, or with -i, it reads packets from network interfaces.`,
-		Args: cobra.NoArgs,
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLive(cmd.Context(), o) },
 	}
 	o.addLive(cmd.Flags())

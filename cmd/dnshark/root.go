@@ -63,6 +63,16 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usagef("unknown command %q%s; try `dnshark --help`", args[0], hint)
 }
 
+// atMost refuses more than n arguments.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return usagef("%s does not take %q; try `%s --help`", cmd.CommandPath(), args[n], cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
 // oneLine returns an error's text on one line and safe for a terminal: errors
 // quote file names and interface names, which may hold any octet.
 func oneLine(err error) string {

@@ -89,7 +89,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	if errors.Is(err, output.ErrLimit) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
-	err = errors.Join(err, writer.Close())
+	if closing := writer.Close(); !errors.Is(err, closing) {
+		err = errors.Join(err, closing)
+	}
 	// Where nothing could be read, the error is all there is to say.
 	if !o.quiet && (err == nil || lane.Stats().Seen > 0) {
 		report.print()

@@ -42,22 +42,20 @@ type Worker struct {
 	// silent. It is nil for files, whose only time is that of their packets.
 	Clock func() int64
 
-	batch *event.Batch
+	batch  *event.Batch
+	failed bool // the writer wants no more
 }
 
 // Run works until the lane ends, ctx ends, or the writer fails.
 func (w *Worker) Run(ctx context.Context) error {
 	w.batch = &event.Batch{Host: w.Host, Limits: w.Limits}
-	if err := w.Lane.Run(ctx, w.take); err != nil {
-		return errors.Join(err, w.finish())
+	err := w.Lane.Run(ctx, w.take)
+	if w.failed {
+		return err
 	}
-	return w.finish()
-}
-
-// finish carries what the decoder still holds to the writer.
-func (w *Worker) finish() error {
+	// What the decoder still holds.
 	w.Decoder.Flush(w.batch)
-	return w.flush()
+	return errors.Join(err, w.flush())
 }
 
 func (w *Worker) take(frames []source.Frame) error {
@@ -90,5 +88,6 @@ func (w *Worker) flush() error {
 	}
 	var err error
 	w.batch, err = w.Writer.Write(w.batch)
+	w.failed = err != nil
 	return err
 }
