@@ -58,8 +58,8 @@ func appendLOC(dst, b []byte) []byte {
 
 func appendCoordinate(dst, b []byte, pos, neg byte) []byte {
 	v := int64(binary.BigEndian.Uint32(b)) - locEquator
-	side := pos
-	if v <= 0 {
+	side := pos // of zero too, as in the RFC's appendix A
+	if v < 0 {
 		v, side = -v, neg
 	}
 	dst = appendDegrees(dst, v/locDegree)

@@ -100,6 +100,7 @@ func TestText(t *testing.T) {
 			`1 . alpn="h2,\\\044\\\092" no-default-alpn="" tls-supported-groups="29,23" key65280="\""`},
 		{TypeHTTPS, "\x00\x01\x00\x00\x00\x00\x02\x00\x03\x00\x03\x00\x02\x01\xbb", `1 . mandatory="port" port="443"`},
 		{TypeHTTPS, "\x00\x01\x00\x00\x00\x00\x02\x00\x03\x00\x04\x00\x04\x01\x02\x03\x04", `\# 17 000100000000020003000400040102 0304`},
+		{TypeLOC, "\x00\x12\x16\x13\x80\x00\x00\x00\x80\x00\x00\x00\x00\x98\x96\x80", "00 00 0.000 N 00 00 0.000 E 0m 1m 10000m 10m"},
 		{TypeTSIG, "\x00\x00\x00\x65\x53\xf1\x00\x01\x2c\x00\x00\x12\x34\x00\x00\x00\x00", ". 20231114221320 300 0 4660 0 0"},
 		{TypeNULL, "", `\# 0`},
 		{Type(999), "\x00\xff", `\# 2 00ff`},
