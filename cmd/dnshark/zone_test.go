@@ -54,8 +54,8 @@ var zoneDifferences = map[string]zoneDifference{
 	"SINK": {"the same: the draft that had one never became an RFC",
 		func(string) string { return `\# 4 01020304` }},
 
-	// dig knows no format for these: it shows the octets, which tell. They are no
-	// longer or not yet in an RFC; formats are those of miekg/dns.
+	// dig knows no format for these: it shows the octets, which tell. No RFC has
+	// one either. UINFO, UID and GID read as in miekg/dns, the others as in their draft.
 	"UINFO": {"dig does not know its one character-string", oursString},
 	"CLA":   {"dig does not know its character-strings", oursString},
 	"UID":   {"dig does not know its number of 32 bits", oursNumber},
