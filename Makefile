@@ -36,14 +36,8 @@ check-generated: deps
 bench:
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
 
-# One target at a time: go test fuzzes no two.
 fuzz:
-	@for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "$$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg || exit 1; \
-		done; \
-	done
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 clean:
 	rm -rf bin
