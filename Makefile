@@ -13,7 +13,10 @@ build:
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.
 # Packages run one after the other: live tests and timings disturb each other.
 test: deps
-	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 20m ./...
+	@skips=$$(mktemp); status=0; \
+	DNSHARK_SKIPS=$$skips CGO_ENABLED=0 go test -count=1 -p 1 -timeout 20m ./... || status=$$?; \
+	if [ -s $$skips ]; then echo "Skipped, and why:"; sort -u $$skips; fi; \
+	rm -f $$skips; exit $$status
 
 deps:
 	scripts/install-test-deps.sh

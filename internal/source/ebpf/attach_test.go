@@ -4,6 +4,7 @@ package ebpf
 
 import (
 	"errors"
+	"github.com/dnshark-io/dnshark/internal/testkit"
 	"os"
 	"runtime"
 	"strings"
@@ -27,7 +28,7 @@ func TestCoexistence(t *testing.T) {
 }
 
 func TestNotPermitted(t *testing.T) {
-	requireLive(t)
+	testkit.NeedRoot(t)
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is spoilt
@@ -54,7 +55,7 @@ func TestNotPermitted(t *testing.T) {
 
 // Only the tasks of the named cgroup are observed, of which there are none.
 func TestCgroupPath(t *testing.T) {
-	requireLive(t)
+	testkit.NeedRoot(t)
 	root, err := openCgroup("")
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ package ebpf
 
 import (
 	"context"
+	"github.com/dnshark-io/dnshark/internal/testkit"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,7 +139,7 @@ func TestBirths(t *testing.T) {
 
 // What the programs cost, by the kernel's own clock.
 func BenchmarkBirths(b *testing.B) {
-	requireLive(b)
+	testkit.NeedRoot(b)
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	if err != nil {
 		b.Fatal(err)

@@ -4,6 +4,7 @@ package ebpf
 
 import (
 	"fmt"
+	"github.com/dnshark-io/dnshark/internal/testkit"
 	"reflect"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ func TestOpenCgroup(t *testing.T) {
 }
 
 func TestMountCgroup2(t *testing.T) {
-	requireLive(t)
+	testkit.NeedRoot(t)
 	f, err := mountCgroup2()
 	if err != nil {
 		t.Fatal(err)

@@ -24,25 +24,16 @@ import (
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/source"
+	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
 // Not 53, which the host itself may use meanwhile.
 const testPort = 5399
 
-func requireLive(t testing.TB) {
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("DNSHARK_REQUIRE_LIVE") == "1" {
-		t.Fatal("live tests need root")
-	}
-	t.Skip("live tests need root")
-}
-
 // inNewNetNS runs fn in a fresh network namespace with lo up.
 func inNewNetNS(t testing.TB, fn func()) {
 	t.Helper()
-	requireLive(t)
+	testkit.NeedRoot(t)
 	done := make(chan error)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, and the
@@ -81,14 +72,14 @@ type capture struct {
 
 func start(t testing.TB, o Options) *capture {
 	t.Helper()
-	requireLive(t)
+	testkit.NeedRoot(t)
 	if o.Ports == nil {
 		o.Ports = []uint16{testPort}
 	}
 	src, err := New(o)
 	if err != nil {
-		if os.Getenv("DNSHARK_REQUIRE_LIVE") != "1" && (errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported)) {
-			t.Skip(err)
+		if errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported) {
+			testkit.Unable(t, "%v", err)
 		}
 		t.Fatalf("%+v", err)
 	}
