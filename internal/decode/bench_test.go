@@ -23,7 +23,6 @@ type feeder struct {
 	d      *Decoder
 	b      event.Batch
 	frames []source.Frame
-	seq    uint32
 	step   uint32 // octets of stream that the frames carry
 	wanted int    // messages of a round
 }
