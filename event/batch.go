@@ -63,6 +63,9 @@ func (b *Batch) Hold(p []byte) []byte {
 	return b.held[at:len(b.held):len(b.held)]
 }
 
+// Held returns how many octets Hold has copied.
+func (b *Batch) Held() int { return len(b.held) }
+
 // HoldIdentity copies an identity that its owner is about to reuse. The copy
 // lives until Reset.
 func (b *Batch) HoldIdentity(id *Identity) *Identity {

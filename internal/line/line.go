@@ -25,9 +25,13 @@ type Writer interface {
 // Births is told of new processes, before the events that their packets make.
 type Births interface{ Birth(*event.Birth) }
 
-// batchEvents is how many events are decoded before they go on. It bounds the
-// memory that is touched between decoding and output to what caches hold.
-const batchEvents = 256
+// How much is decoded before it goes on. It bounds the memory that is touched
+// between decoding and output to what caches hold, and what long messages can
+// make of it.
+const (
+	batchEvents = 256
+	batchOctets = 256 << 10 // of messages that were copied
+)
 
 // Worker serves one lane.
 type Worker struct {
@@ -69,7 +73,7 @@ func (w *Worker) take(frames []source.Frame) error {
 			continue
 		}
 		w.Decoder.Frame(f, w.batch)
-		if len(w.batch.Events) >= batchEvents {
+		if len(w.batch.Events) >= batchEvents || w.batch.Held() >= batchOctets {
 			if err := w.flush(); err != nil {
 				return err
 			}

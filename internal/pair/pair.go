@@ -8,6 +8,7 @@ package pair
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -77,7 +78,8 @@ type Table struct {
 	buckets    []uint32
 	oldest     uint32
 	newest     uint32
-	ifaces     []string
+	ifaces     []string // the first is ""
+	lastIface  uint16
 	past       [pastSlots]past
 }
 
@@ -101,7 +103,7 @@ func NewTable(timeout int64, maxPending int) *Table {
 	if maxPending <= 0 {
 		maxPending = 1 << 20
 	}
-	t := &Table{timeout: timeout, maxPending: maxPending, seed: rand.Uint64() | 1, oldest: none, newest: none}
+	t := &Table{timeout: timeout, maxPending: maxPending, seed: rand.Uint64() | 1, oldest: none, newest: none, ifaces: []string{""}}
 	t.rehash(1 << 10)
 	return t
 }
@@ -362,20 +364,25 @@ func (t *Table) pastOf(h uint64) *past {
 	return nil
 }
 
-// maxIfaces bounds the table of interface names, which a file may invent.
-const maxIfaces = 1 << 12
+// maxIfaces bounds the table of interface names, which a file may invent, and
+// the work of looking one up.
+const maxIfaces = 256
 
-// iface returns the index of an interface's name. Names are few and the last
-// one is the likeliest.
+// iface returns the index of an interface's name. Names are few, and the last
+// one is the likeliest. Where there are too many, unanswered queries tell none.
 func (t *Table) iface(name string) uint16 {
-	for i := len(t.ifaces) - 1; i >= 0; i-- {
-		if t.ifaces[i] == name {
-			return uint16(i)
-		}
+	if t.ifaces[t.lastIface] == name {
+		return t.lastIface
 	}
-	if len(t.ifaces) == maxIfaces {
+	i := slices.Index(t.ifaces, name)
+	switch {
+	case i >= 0:
+	case len(t.ifaces) == maxIfaces:
 		return 0
+	default:
+		i = len(t.ifaces)
+		t.ifaces = append(t.ifaces, name)
 	}
-	t.ifaces = append(t.ifaces, name)
-	return uint16(len(t.ifaces) - 1)
+	t.lastIface = uint16(i)
+	return t.lastIface
 }
