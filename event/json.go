@@ -26,6 +26,7 @@ func (e *Event) keep(dst []byte, start, before, limit int) ([]byte, bool) {
 		return dst, true
 	}
 	e.Capped = true
+	e.Rewind() // what was written behind before is gone
 	return dst[:before], false
 }
 

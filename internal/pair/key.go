@@ -34,13 +34,13 @@ func tupleOf(e *event.Event) tuple {
 	return t
 }
 
-// hash mixes the tuple with a secret seed, so that nobody can choose tuples
-// that collide.
-func (t *tuple) hash(seed uint64) uint64 {
+// hash mixes the tuple with secret seeds, one in each factor, so that nobody can
+// choose tuples that collide.
+func (t *tuple) hash(seed [2]uint64) uint64 {
 	le := binary.LittleEndian
-	h := mix(seed^le.Uint64(t.client[:]), le.Uint64(t.client[8:])^0x9e3779b97f4a7c15)
-	h = mix(h^le.Uint64(t.server[:]), le.Uint64(t.server[8:])^0xbf58476d1ce4e5b9)
-	return mix(h^t.cookie, seed^(uint64(t.clientPort)<<48|uint64(t.serverPort)<<32|uint64(t.id)<<16|
+	h := mix(seed[0]^le.Uint64(t.client[:]), seed[1]^le.Uint64(t.client[8:]))
+	h = mix(h^seed[0]^le.Uint64(t.server[:]), seed[1]^le.Uint64(t.server[8:]))
+	return mix(h^seed[0]^t.cookie, seed[1]^(uint64(t.clientPort)<<48|uint64(t.serverPort)<<32|uint64(t.id)<<16|
 		uint64(t.protocol)<<8|uint64(t.observer)))
 }
 

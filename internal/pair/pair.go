@@ -71,7 +71,7 @@ type Table struct {
 
 	timeout    int64
 	maxPending int
-	seed       uint64
+	seed       [2]uint64
 	slots      slab[waiting]
 	long       slab[[maxQuery]byte]
 	identities slab[event.Identity]
@@ -103,7 +103,7 @@ func NewTable(timeout int64, maxPending int) *Table {
 	if maxPending <= 0 {
 		maxPending = 1 << 20
 	}
-	t := &Table{timeout: timeout, maxPending: maxPending, seed: rand.Uint64() | 1, oldest: none, newest: none, ifaces: []string{""}}
+	t := &Table{timeout: timeout, maxPending: maxPending, seed: [2]uint64{rand.Uint64(), rand.Uint64()}, oldest: none, newest: none, ifaces: []string{""}}
 	t.rehash(1 << 10)
 	return t
 }
@@ -158,7 +158,7 @@ func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
 	w := t.slots.at(i)
 	bucket := &t.buckets[hash&t.mask()]
 	w.tuple, w.hash, w.time, w.retransmits = key, hash, e.Time, 0
-	w.chain, w.newer, w.older = *bucket, none, t.newest
+	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
 	w.long, w.identity = none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
@@ -172,13 +172,33 @@ func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
 		*t.identities.at(w.identity) = *e.Asker
 	}
 	*bucket = i
+	t.link(i, w)
+	t.Stats.Pending++
+}
+
+// link makes slot i the newest in order of arrival.
+func (t *Table) link(i uint32, w *waiting) {
+	w.newer, w.older = none, t.newest
 	if t.newest == none {
 		t.oldest = i
 	} else {
 		t.slots.at(t.newest).newer = i
 	}
 	t.newest = i
-	t.Stats.Pending++
+}
+
+// unlink takes a slot out of the order of arrival.
+func (t *Table) unlink(w *waiting) {
+	if w.older == none {
+		t.oldest = w.newer
+	} else {
+		t.slots.at(w.older).newer = w.newer
+	}
+	if w.newer == none {
+		t.newest = w.older
+	} else {
+		t.slots.at(w.newer).older = w.older
+	}
 }
 
 // stored returns the octets of the query that are kept.
@@ -269,13 +289,17 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 
 // expire emits the queries whose time ran out before now.
 func (t *Table) expire(b *event.Batch, now int64) {
+	moved := false
 	for t.oldest != none {
 		w := t.slots.at(t.oldest)
 		switch waited := now - w.time; {
-		case waited < -t.timeout:
-			// Time ran back, as between two files: nobody knows any more.
-			t.Stats.Evicted++
-			t.remove(t.oldest)
+		case waited < -t.timeout && !moved:
+			// A query of another year, or the clock lags: it must neither
+			// hold up the others nor be forgotten.
+			i := t.oldest
+			t.unlink(w)
+			t.link(i, w)
+			moved = true
 			continue
 		case waited < t.timeout:
 			return
@@ -310,16 +334,7 @@ func (t *Table) remove(i uint32) {
 		link = &t.slots.at(*link).chain
 	}
 	*link = w.chain
-	if w.older == none {
-		t.oldest = w.newer
-	} else {
-		t.slots.at(w.older).newer = w.newer
-	}
-	if w.newer == none {
-		t.newest = w.older
-	} else {
-		t.slots.at(w.newer).older = w.older
-	}
+	t.unlink(w)
 	if w.long != none {
 		t.long.put(w.long)
 	}

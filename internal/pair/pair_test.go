@@ -249,7 +249,29 @@ func TestOddTime(t *testing.T) {
 	}
 	l.batch.Now = 0
 	l.want(l.see(11*second, message(t, 1, "a.test.", true), nil), event.StateAnswered, second, 0)
-	if s := l.table.Stats; s.Unanswered != 0 || s.Pending != 0 || s.Evicted != 1 {
+	// A packet of 1970 forgets nobody, and the odd query holds up nobody.
+	l.see(12*second, message(t, 3, "b.test.", false), nil)
+	l.batch.Reset()
+	put(&l.batch, 0, message(t, 4, "past.test.", true), nil)
+	l.table.Process(&l.batch)
+	l.want(l.see(13*second, message(t, 3, "b.test.", true), nil), event.StateAnswered, second, 0)
+	l.see(14*second, message(t, 5, "lost.test.", false), nil)
+	if got := l.see(20*second, message(t, 6, "x.test.", true), nil); len(got) != 2 || got[1].Class != event.ClassUnanswered {
+		t.Errorf("%d events, want the lost query too", len(got))
+	}
+	if s := l.table.Stats; s.Unanswered != 1 || s.Pending != 1 || s.Evicted != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// The clock lags behind the first packets after a pause: their queries wait for
+// their answers all the same.
+func TestPause(t *testing.T) {
+	l := newLane(t, 0)
+	l.see(10*second, message(t, 1, "a.test.", true), nil)
+	l.batch.Reset()
+	put(&l.batch, 500*second, message(t, 2, "b.test.", false), nil)
+	l.batch.Now = 10 * second // the decoder waits for a second packet that agrees
+	l.table.Process(&l.batch)
+	l.want(l.see(501*second, message(t, 2, "b.test.", true), nil), event.StateAnswered, second, 0)
 }
