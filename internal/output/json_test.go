@@ -163,25 +163,27 @@ func benchmark(b *testing.B, e Encoder) {
 // A record that did not fit one list is not copied into the next from where it
 // no longer stands.
 func TestCappedListsStayJSON(t *testing.T) {
-	m := new(dns.Msg)
-	m.SetQuestion("a.example.", dns.TypeTXT)
-	m.Response = true
-	for range 25 {
-		m.Answer = append(m.Answer, &dns.TXT{
-			Hdr: dns.RR_Header{Name: "a.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET},
-			Txt: []string{strings.Repeat(`\"`, 200)},
-		})
-	}
-	raw, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &event.Batch{}
-	e := b.Next()
-	e.Kinds = 1
-	e.Msg.Unpack(raw)
-	line := NewJSON().Append(nil, b)
-	if !json.Valid(line) || !bytes.Contains(line, []byte("event_capped")) {
-		t.Errorf("%.300s", line)
+	for size := 100; size < 255; size++ {
+		m := new(dns.Msg)
+		m.SetQuestion("a.example.", dns.TypeTXT)
+		m.Response, m.Compress = true, true
+		for range 60 {
+			m.Answer = append(m.Answer, &dns.TXT{
+				Hdr: dns.RR_Header{Name: "a.example.", Rrtype: dns.TypeTXT, Class: dns.ClassINET},
+				Txt: []string{strings.Repeat(`\"`, size)},
+			})
+		}
+		raw, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &event.Batch{}
+		e := b.Next()
+		e.Kinds = 1
+		e.Msg.Unpack(raw)
+		line := NewJSON().Append(nil, b)
+		if !json.Valid(line) || !bytes.Contains(line, []byte("event_capped")) {
+			t.Errorf("texts of %d octets: no JSON, or not capped", size)
+		}
 	}
 }
