@@ -103,6 +103,9 @@ func (o *options) kinds() (kind.Set, error) {
 	if err != nil {
 		return 0, withExit(exitUsage, err)
 	}
+	if set == 0 {
+		return 0, usagef("--events needs at least one event or set; `dnshark events` lists them all")
+	}
 	return set, nil
 }
 

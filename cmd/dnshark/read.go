@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,14 @@ message, and exit code 3.`,
 func runRead(ctx context.Context, o *options, files []string) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	// Creating the output would empty the capture before it is read.
+	if target, err := os.Stat(o.file); o.file != "" && err == nil {
+		for _, name := range files {
+			if info, err := os.Stat(name); err == nil && os.SameFile(target, info) {
+				return usagef("%s is to be read; write to another file", o.file)
+			}
+		}
 	}
 	o.observer = "both"
 	err := o.run(ctx, pcap.New(files, pcap.Options{Stdin: o.std.in}), false)
