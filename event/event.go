@@ -60,11 +60,14 @@ type Observation struct {
 	// last sent on its socket; nil when unknown.
 	Sender *Identity
 	Owner  *Identity
-	// Asker is the task that asked, as Attribution found it, nil when unknown.
-	// Process is what else is known of it.
-	Asker       *Identity
+	Asker  Party // who asked
+}
+
+// Party is who stands at an end of a conversation.
+type Party struct {
+	ID          *Identity // nil when unknown
 	Attribution Attribution
-	Process     *Process
+	Process     *Process // what else is known of it, nil when nothing is
 }
 
 // PktMeta is the contract's trace.PktMeta.

@@ -305,8 +305,12 @@ func appendProcess(dst []byte, e *Event) []byte {
 	if e.Observer == Passive {
 		return dst
 	}
-	dst = append(append(append(dst, `{"attribution":"`...), e.Attribution.String()...), '"')
-	if id := e.Asker; id != nil {
+	return appendParty(dst, &e.Asker)
+}
+
+func appendParty(dst []byte, who *Party) []byte {
+	dst = append(append(append(dst, `{"attribution":"`...), who.Attribution.String()...), '"')
+	if id := who.ID; id != nil {
 		dst = AppendUint(append(dst, `,"pid":`...), uint64(id.TGID))
 		dst = AppendUint(append(dst, `,"tid":`...), uint64(id.TID))
 		dst = AppendUint(append(dst, `,"ppid":`...), uint64(id.PPID))
@@ -317,7 +321,7 @@ func appendProcess(dst []byte, e *Event) []byte {
 		at := len(dst)
 		dst = escapeTail(id.AppendComm(dst), at)
 		dst = append(dst, '"')
-		if p := e.Process; p != nil {
+		if p := who.Process; p != nil {
 			dst = appendQuoted(append(dst, `,"exe":`...), p.Exe)
 			dst = AppendTime(append(dst, `,"start_time":"`...), p.StartTime)
 			dst = append(dst, '"')

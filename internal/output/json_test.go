@@ -43,9 +43,11 @@ func batch(t testing.TB) *event.Batch {
 			Protocol: 17, PacketLen: 99, Iface: "eth0",
 		}
 		e.Observer = event.Client
-		e.Asker = &event.Identity{TGID: 10, TID: 11, Comm: [16]byte{'d', 'i', 'g'}}
-		e.Attribution = event.AttributionQueryEgress
-		e.Process = &event.Process{Exe: "/usr/bin/dig"}
+		e.Asker = event.Party{
+			ID:          &event.Identity{TGID: 10, TID: 11, Comm: [16]byte{'d', 'i', 'g'}},
+			Attribution: event.AttributionQueryEgress,
+			Process:     &event.Process{Exe: "/usr/bin/dig"},
+		}
 		e.Txn = event.Transaction{State: event.StateAnswered, Latency: 1_234_567}
 		e.Msg.Unpack(raw)
 	}

@@ -141,11 +141,11 @@ func appendClock(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 }
 
 func appendProcess(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Asker == nil {
+	if e.Asker.ID == nil {
 		return append(dst, '-')
 	}
-	dst = append(e.Asker.AppendComm(dst), " ("...)
-	return append(event.AppendUint(dst, uint64(e.Asker.TGID)), ')')
+	dst = append(e.Asker.ID.AppendComm(dst), " ("...)
+	return append(event.AppendUint(dst, uint64(e.Asker.ID.TGID)), ')')
 }
 
 func appendQuestion(dst []byte, e *event.Event, k *kind.Kind) []byte {

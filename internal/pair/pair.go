@@ -129,7 +129,7 @@ func (t *Table) Process(b *event.Batch) {
 func (t *Table) query(e *event.Event) {
 	e.Txn = event.Transaction{State: event.StatePending, Latency: -1}
 	if e.Sender != nil {
-		e.Asker, e.Attribution = e.Sender, event.AttributionQueryEgress
+		e.Asker = event.Party{ID: e.Sender, Attribution: event.AttributionQueryEgress}
 	}
 	key := tupleOf(e)
 	hash := key.hash(t.seed)
@@ -167,9 +167,9 @@ func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
 		w.long = t.long.get()
 	}
 	copy(t.stored(w), raw)
-	if e.Asker != nil {
+	if e.Asker.ID != nil {
 		w.identity = t.identities.get()
-		*t.identities.at(w.identity) = *e.Asker
+		*t.identities.at(w.identity) = *e.Asker.ID
 	}
 	*bucket = i
 	t.link(i, w)
@@ -231,7 +231,7 @@ func (t *Table) question(w *waiting) []byte {
 func (t *Table) answer(b *event.Batch, e *event.Event) {
 	e.Txn = event.Transaction{State: event.StateUnsolicited, Latency: -1}
 	if e.Owner != nil && e.Observer == event.Client {
-		e.Asker, e.Attribution = e.Owner, event.AttributionSocketSender
+		e.Asker = event.Party{ID: e.Owner, Attribution: event.AttributionSocketSender}
 	}
 	key := tupleOf(e)
 	hash := key.hash(t.seed)
@@ -280,7 +280,7 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: w.retransmits,
 	}
 	if w.identity != none {
-		e.Asker, e.Attribution = b.HoldIdentity(t.identities.at(w.identity)), event.AttributionQueryEgress
+		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: event.AttributionQueryEgress}
 	}
 	t.remember(w, false)
 	t.Stats.Answered++
@@ -322,7 +322,7 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 	e.Flow.Cookie = w.tuple.cookie
 	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits}
 	if w.identity != none {
-		e.Asker, e.Attribution = b.HoldIdentity(t.identities.at(w.identity)), event.AttributionQueryEgress
+		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: event.AttributionQueryEgress}
 	}
 	e.Msg.Unpack(b.Hold(t.stored(w)))
 }

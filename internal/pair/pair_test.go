@@ -129,8 +129,8 @@ func TestUnanswered(t *testing.T) {
 	if name := string(e.Msg.AppendName(nil, e.Msg.Questions[0].Name)); name != "lost.test" {
 		t.Errorf("question %q", name)
 	}
-	if e.Asker == nil || e.Asker.TGID != 77 || e.Attribution != event.AttributionQueryEgress {
-		t.Errorf("asker %+v by %v", e.Asker, e.Attribution)
+	if e.Asker.ID == nil || e.Asker.ID.TGID != 77 || e.Asker.Attribution != event.AttributionQueryEgress {
+		t.Errorf("asker %+v by %v", e.Asker.ID, e.Asker.Attribution)
 	}
 	l.want(l.see(8*second, message(t, 7, "lost.test.", true), nil), event.StateLate, 7*second, 0)
 	l.want(l.see(9*second, message(t, 7, "lost.test.", true), nil), event.StateDuplicate, 8*second, 0)
@@ -153,17 +153,17 @@ func TestIdentity(t *testing.T) {
 	sender, owner := &event.Identity{TGID: 10}, &event.Identity{TGID: 20}
 	l.see(0, message(t, 7, "a.test.", false), func(e *event.Event) { e.Observer, e.Sender = event.Client, sender })
 	got := l.see(1, message(t, 7, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Client, owner })
-	if got[0].Asker.TGID != 10 || got[0].Attribution != event.AttributionQueryEgress {
-		t.Errorf("asker %d by %v, want the sender of the query", got[0].Asker.TGID, got[0].Attribution)
+	if got[0].Asker.ID.TGID != 10 || got[0].Asker.Attribution != event.AttributionQueryEgress {
+		t.Errorf("asker %d by %v, want the sender of the query", got[0].Asker.ID.TGID, got[0].Asker.Attribution)
 	}
 	got = l.see(2, message(t, 9, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Client, owner })
-	if got[0].Asker.TGID != 20 || got[0].Attribution != event.AttributionSocketSender {
-		t.Errorf("asker %d by %v, want the owner of the socket", got[0].Asker.TGID, got[0].Attribution)
+	if got[0].Asker.ID.TGID != 20 || got[0].Asker.Attribution != event.AttributionSocketSender {
+		t.Errorf("asker %d by %v, want the owner of the socket", got[0].Asker.ID.TGID, got[0].Asker.Attribution)
 	}
 	// At the server's socket the owner is the server: no answer to "who asked".
 	got = l.see(3, message(t, 11, "a.test.", true), func(e *event.Event) { e.Observer, e.Owner = event.Server, owner })
-	if got[0].Asker != nil || got[0].Attribution != event.AttributionNone {
-		t.Errorf("asker %+v by %v, want none", got[0].Asker, got[0].Attribution)
+	if got[0].Asker.ID != nil || got[0].Asker.Attribution != event.AttributionNone {
+		t.Errorf("asker %+v by %v, want none", got[0].Asker.ID, got[0].Asker.Attribution)
 	}
 }
 

@@ -73,8 +73,8 @@ func (t *Table) Process(b *event.Batch) {
 	t.now = b.Now
 	for i := range b.Events {
 		e := &b.Events[i]
-		if e.Asker != nil && e.Asker.Known() {
-			e.Process = t.find(e.Asker)
+		if id := e.Asker.ID; id != nil && id.Known() {
+			e.Asker.Process = t.find(id)
 		}
 	}
 }

@@ -75,18 +75,18 @@ func TestExec(t *testing.T) {
 	table.Birth(&event.Birth{ID: after, Exe: "/usr/bin/dig"})
 	b := event.Batch{}
 	for _, id := range []*event.Identity{&after, &before, &reused, nil} {
-		b.Next().Asker = id
+		b.Next().Asker.ID = id
 	}
 	table.Process(&b)
 	for i, want := range []string{"/usr/bin/dig", "/bin/sh", ""} {
-		if p := b.Events[i].Process; p.Exe != want || p.StartTime == 0 {
+		if p := b.Events[i].Asker.Process; p.Exe != want || p.StartTime == 0 {
 			t.Errorf("process %d: %+v, want exe %q", i, *p, want)
 		}
 	}
-	if b.Events[3].Process != nil {
+	if b.Events[3].Asker.Process != nil {
 		t.Error("a process for nobody")
 	}
-	if p := b.Events[1].Process; p.Args != "sh\x00-c\x00" {
+	if p := b.Events[1].Asker.Process; p.Args != "sh\x00-c\x00" {
 		t.Errorf("args = %q", p.Args)
 	}
 }
