@@ -58,6 +58,7 @@ type Decoder struct {
 	f       *source.Frame
 	b       *event.Batch
 	missing int // octets that the snaplen cut off the frame's end
+	tags    int // of VLANs so far
 	tunnels int // around the packet at hand
 	wholeAt int // 1 + tunnels around the reassembled datagram at hand, 0 for none
 	p       packet
@@ -112,7 +113,7 @@ func (d *Decoder) Frame(f *source.Frame, b *event.Batch) {
 	}
 	d.f, d.b = f, b
 	d.missing = max(f.WireLen-len(f.Data), 0)
-	d.tunnels, d.wholeAt = 0, 0
+	d.tags, d.tunnels, d.wholeAt = 0, 0, 0
 	d.link(f.Link, f.Data)
 }
 

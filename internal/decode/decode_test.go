@@ -39,6 +39,7 @@ func TestLinkLayers(t *testing.T) {
 		{"PPP, compressed protocol", source.LinkPPP, join(0x21, ip4)},
 		{"PPP, IPv6", source.LinkPPP, join(0, 0x57, ip6)},
 		{"SLL", source.LinkSLL, join(make([]byte, 14), u16(etherIPv4), ip4)},
+		{"802.1Q in LLC in 802.1Q", source.LinkEthernet, ether(etherVLAN, join(0, 5, u16(60), snap, u16(etherVLAN), 0, 6, u16(etherIPv4), ip4))},
 		{"SLL, VLAN", source.LinkSLL, join(make([]byte, 14), u16(etherVLAN), 0, 7, u16(etherIPv4), ip4)},
 		{"SLL2", source.LinkSLL2, join(u16(etherIPv6), make([]byte, 18), ip6)},
 		{"NULL, little endian", source.LinkNull, join(2, 0, 0, 0, ip4)},
@@ -81,6 +82,23 @@ func TestLinkLayers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Tags that LLC headers keep apart are not counted anew: a frame of tags would be
+// a call for each.
+func TestTagsInLLC(t *testing.T) {
+	nested := func(n int) *Decoder {
+		data := join(make([]byte, 12))
+		for range n {
+			data = join(data, u16(etherVLAN), 0, 5, u16(60), 0xaa, 0xaa, 3, 0, 0, 0)
+		}
+		d, b := New(onlyMessages), event.Batch{}
+		data = join(data, u16(etherIPv4), answer4())
+		d.Frame(&source.Frame{Data: data, WireLen: len(data), Link: source.LinkEthernet}, &b)
+		return d
+	}
+	counters(t, nested(maxTags).Stats(), map[string]uint64{"messages": 1, "vlan_depth": 1})
+	counters(t, nested(maxTags+1).Stats(), map[string]uint64{"messages": 0, "vlan_depth": 1, "link_short": 1})
 }
 
 func TestTunnels(t *testing.T) {

@@ -53,7 +53,7 @@ type fragmentInfo struct {
 func (f *fragments) init(bytes int) {
 	f.size = int(unsafe.Sizeof(entry[datagram]{}))
 	f.budget.max = bytes / 4
-	f.octets.budget.max = bytes - bytes/4
+	f.octets.init(bytes - bytes/4)
 }
 
 // fragment takes the payload of a fragment, of which rest octets were on the
@@ -95,7 +95,9 @@ func (d *Decoder) fragment(info fragmentInfo, body []byte, rest int) {
 	g := f.at(i)
 	g.last = d.f.Time
 	f.touch(i, 0)
-	if info.offset == 0 && g.state != fragRefused {
+	// Octet 0 is believed once: a second one must not hide what the first began.
+	begun := g.spans != 0 && f.octets.spans.at(g.spans).off == 0
+	if info.offset == 0 && !begun && g.state != fragRefused {
 		g.header, g.proto = info.header, info.proto
 		switch {
 		case !d.wanted(info.proto, body):

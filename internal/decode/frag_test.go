@@ -13,6 +13,7 @@ func TestFragments(t *testing.T) {
 	other := packet4(server4, client4, protoUDP, datagramOf(53, 40000, message(2, true, 1500)))
 	elsewhere := packet4(client4, server4, protoUDP, datagramOf(53, 40000, message(3, true, 1500)))
 	web := packet4(server4, client4, protoUDP, datagramOf(443, 40000, make([]byte, 900)))
+	decoy := packet4(server4, client4, protoUDP, datagramOf(443, 40000, make([]byte, 1500)))
 	tcp := packet4(server4, client4, protoTCP, segmentOf(53, 40000, 1, 0, framed(message(4, true, 900))))
 	options := packet6(server6, client6, protoDestOpts, join(protoUDP, 0, 1, 4, 0, 0, 0, 0, datagramOf(53, 40000, message(5, true, 900))))
 	atomic := packet6(server6, client6, protoFragment, join(protoUDP, 0, 0, 0, 0, 0, 0, 9, datagramOf(53, 40000, message(6, true, 0))))
@@ -28,6 +29,9 @@ func TestFragments(t *testing.T) {
 		{"repeated", [][]byte{fragment4(p4, 1, 0, 800), fragment4(p4, 1, 0, 800), fragment4(p4, 1, 800, 800)}, []int{1}, nil},
 		{"overlap", [][]byte{fragment4(p4, 1, 0, 800), fragment4(other, 1, 0, 808), fragment4(p4, 1, 800, 800)}, []int{1},
 			counts{"ip_frag_overlap": 2}},
+		{"another first part", [][]byte{fragment4(p4, 1, 0, 800), fragment4(decoy, 1, 0, 800), fragment4(p4, 1, 800, 800)}, []int{1},
+			counts{"ip_frag_overlap": 1}},
+		{"another first part, first", [][]byte{fragment4(decoy, 1, 0, 800), fragment4(p4, 1, 0, 800), fragment4(p4, 1, 800, 800)}, []int{1}, nil},
 		{"two ends", [][]byte{fragment4(p4, 1, 800, 800), fragment4(p4[:1000], 1, 800, 800), fragment4(p4, 1, 0, 800)}, []int{1},
 			counts{"ip_frag_overlap": 1}},
 		{"behind the end", [][]byte{fragment4(p4[:820], 1, 400, 800), fragment4(p4, 1, 800, 800), fragment4(p4, 1, 0, 400)}, []int{1},
@@ -82,7 +86,7 @@ func TestFragmentFlood(t *testing.T) {
 		}
 	}
 	f := &k.frags
-	if bytes := f.budget.used + f.octets.budget.used; bytes > 1<<20 {
+	if bytes := f.budget.used + f.octets.forBlocks.used + f.octets.forSpans.used; bytes > 1<<20 {
 		t.Errorf("%d octets", bytes)
 	}
 	if s := k.Stats(); s.FragReassembled != 200 || s.FragEvicted < 15_000 {

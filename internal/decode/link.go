@@ -89,16 +89,16 @@ func (d *Decoder) ethernet(b []byte) {
 
 // etherType decodes what follows an EtherType.
 func (d *Decoder) etherType(t uint16, b []byte) {
-	for tags := 0; ; {
+	for {
 		switch t {
 		case etherIPv4, etherIPv6:
 			d.ip(b)
 			return
 		case etherVLAN, etherQinQ, etherQinQOld1, etherQinQOld2:
-			if tags++; tags == usualTags+1 {
+			if d.tags++; d.tags == usualTags+1 {
 				d.stats.VLANDepth++
 			}
-			if len(b) < 4 || tags > maxTags {
+			if len(b) < 4 || d.tags > maxTags {
 				d.stats.LinkShort++
 				return
 			}

@@ -28,11 +28,19 @@ type span struct {
 	origin uint32 // where a stream's octets came from
 }
 
-// octets is bounded memory for octets that wait for others.
+// octets is bounded memory for octets that wait for others. Slabs give nothing
+// back, so each has a budget of its own: no input can make blocks take the place
+// of spans for good.
 type octets struct {
-	blocks slab[block]
-	spans  slab[span]
-	budget budget
+	blocks    slab[block]
+	spans     slab[span]
+	forBlocks budget
+	forSpans  budget
+}
+
+func (o *octets) init(bytes int) {
+	o.forSpans.max = bytes / 8
+	o.forBlocks.max = bytes - bytes/8
 }
 
 // extend appends p to a run. It does nothing and returns false when memory is
@@ -42,7 +50,7 @@ func (o *octets) extend(r *run, p []byte) bool {
 	for len(p) > 0 {
 		fill := r.n % blockSize
 		if fill == 0 {
-			i := o.blocks.alloc(&o.budget, int(unsafe.Sizeof(block{})))
+			i := o.blocks.alloc(&o.forBlocks, int(unsafe.Sizeof(block{})))
 			if i == 0 {
 				o.cut(r, old)
 				return false
@@ -144,7 +152,7 @@ func (o *octets) insert(head *uint32, off uint32, p []byte, origin uint32) (r in
 				continue
 			}
 		}
-		i := o.spans.alloc(&o.budget, int(unsafe.Sizeof(span{})))
+		i := o.spans.alloc(&o.forSpans, int(unsafe.Sizeof(span{})))
 		if i == 0 {
 			r.full = true
 			return r

@@ -41,16 +41,18 @@ const (
 // streams is the table of TCP streams, one for each direction of a connection.
 type streams struct {
 	table[stream]
-	octets  octets
-	origins slab[origin]
-	overdue bool // a hole has waited for too long
-	replay  origin
+	octets     octets
+	origins    slab[origin]
+	forOrigins budget
+	overdue    bool // a hole has waited for too long
+	replay     origin
 }
 
 // stream is what must be remembered of a direction of a connection. One whose
 // segments end where messages do holds no octets.
 type stream struct {
 	last   int64  // time of the last segment, ns
+	first  uint32 // sequence number of the octet behind the SYN
 	next   uint32 // sequence number of the octet that comes next
 	msg    run    // the start of a message, its prefix included
 	origin uint32 // of msg, 0 when there is nothing to tell
@@ -66,6 +68,7 @@ const (
 	guessed             // that is a guess, not counted from a SYN
 	yielded             // it gave a message
 	muted               // it is not DNS
+	ended               // a FIN or RST was seen
 )
 
 // origin is the frame that octets came from.
@@ -79,7 +82,8 @@ type origin struct {
 func (s *streams) init(bytes int) {
 	s.size = int(unsafe.Sizeof(entry[stream]{}))
 	s.budget.max = bytes / 2
-	s.octets.budget.max = bytes / 2
+	s.octets.init(bytes / 4)
+	s.forOrigins.max = bytes / 4
 }
 
 // segment takes a segment, of whose payload rest octets were on the wire. On a
@@ -116,7 +120,7 @@ func (d *Decoder) segment(seq uint32, flags uint8, data []byte, rest int, dns bo
 		g := s.at(i)
 		g.next = seq
 		if flags&tcpSYN != 0 {
-			g.flags = synced
+			g.first, g.flags = seq, synced
 		} else {
 			d.stats.TCPMidstream++
 		}
@@ -139,7 +143,7 @@ func (d *Decoder) segment(seq uint32, flags uint8, data []byte, rest int, dns bo
 
 // repeats reports whether a SYN, after which seq comes, is that of the stream.
 func (g *stream) repeats(seq uint32) bool {
-	return g.flags&(synced|guessed) == synced && g.next-seq <= maxLater
+	return seq == g.first && g.flags&ended == 0
 }
 
 func (g *stream) list() uint8 {
@@ -182,9 +186,7 @@ func (d *Decoder) arrive(i uint32, g *stream, seq uint32, data []byte, rest int)
 				return
 			}
 			// The SYN of a new connection was missed, or much was lost.
-			d.stats.TCPGap++
-			g.next = seq
-			g.flags &^= synced
+			d.restart(g, seq)
 			continue
 		case ahead < 0:
 			old := min(int(-ahead), len(data))
@@ -234,21 +236,14 @@ func (d *Decoder) compare(g *stream, back int, data []byte) {
 func (d *Decoder) wait(g *stream, seq uint32, data []byte) bool {
 	s := &d.streams
 	if int(g.laterN)+len(data) > maxLater || g.spans >= maxSpans {
-		if g.later == 0 {
-			g.next = seq // a segment that exceeds the bound by itself
-			d.dropMessage(g)
-			g.flags &^= synced
-			d.stats.TCPGap++
+		if g.later == 0 { // a segment that exceeds the bound by itself
+			d.restart(g, seq)
 		}
 		return false
 	}
 	d.stats.TCPOutOfOrder++
-	o := d.newOrigin()
-	if o == 0 {
-		d.stats.TCPMemory++
-		return true
-	}
-	for {
+	o := d.newOrigin(g)
+	for o != 0 {
 		r := s.octets.insert(&g.later, seq, data, o)
 		g.laterN += uint32(r.added)
 		g.spans += uint16(r.pieces)
@@ -265,7 +260,19 @@ func (d *Decoder) wait(g *stream, seq uint32, data []byte) bool {
 		}
 	}
 	d.releaseOrigin(o)
+	if g.later == 0 { // no memory for any of it
+		d.restart(g, seq)
+		return false
+	}
 	return true
+}
+
+// restart gives up what lies before seq.
+func (d *Decoder) restart(g *stream, seq uint32) {
+	d.stats.TCPGap++
+	d.dropMessage(g)
+	g.next = seq
+	g.flags &^= synced
 }
 
 // catchUp takes what waited and now follows.
@@ -466,7 +473,7 @@ func (d *Decoder) begin(g *stream, o uint32) {
 		d.streams.origins.at(o).refs++
 		g.origin = o
 	case d.f.Sender != nil || d.f.Owner != nil:
-		g.origin = d.newOrigin()
+		g.origin = d.newOrigin(g)
 	}
 }
 
@@ -499,12 +506,17 @@ func (d *Decoder) sentBy(o uint32) (sender, owner *event.Identity) {
 	return d.hold(f.Sender), d.hold(f.Owner)
 }
 
-// newOrigin remembers the frame at hand, or returns 0 when memory is spent.
-func (d *Decoder) newOrigin() uint32 {
+// newOrigin remembers the frame at hand for g, or returns 0 when memory is
+// spent.
+func (d *Decoder) newOrigin(g *stream) uint32 {
 	s := &d.streams
-	i := s.origins.alloc(&s.octets.budget, int(unsafe.Sizeof(origin{})))
-	if i == 0 {
-		return 0
+	i := s.origins.alloc(&s.forOrigins, int(unsafe.Sizeof(origin{})))
+	for i == 0 {
+		if !d.evictOctets(g) {
+			d.stats.TCPMemory++
+			return 0
+		}
+		i = s.origins.alloc(&s.forOrigins, int(unsafe.Sizeof(origin{})))
 	}
 	o := s.origins.at(i)
 	o.refs, o.frame, o.p = 1, *d.f, d.p
@@ -623,7 +635,7 @@ func (d *Decoder) finish(i uint32) {
 		d.skip(i, g)
 	}
 	d.dropMessage(g)
-	g.flags &^= yielded
+	g.flags = g.flags&^yielded | ended
 }
 
 // expireStreams drops streams that nothing came for in a while.

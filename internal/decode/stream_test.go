@@ -55,6 +55,10 @@ func TestStream(t *testing.T) {
 			[]int{1, 2}, counts{"tcp_retransmitted": 3}},
 		{"new connection", [][]byte{answer(9, tcpSYN, nil), answer(10, tcpFIN, one), answer(900_000_000, tcpSYN, nil), answer(900_000_001, 0, one)},
 			[]int{1, 1}, nil},
+		{"new connection, SYN close below", [][]byte{answer(9, tcpSYN, nil), answer(10, tcpFIN, one), answer(5, tcpSYN, nil), answer(6, 0, two)},
+			[]int{1, 1, 2}, nil},
+		{"new connection, SYN the same", [][]byte{answer(9, tcpSYN, nil), answer(10, tcpFIN, one), answer(9, tcpSYN, nil), answer(10, 0, two)},
+			[]int{1, 1, 2}, nil},
 		{"new connection, SYN missed", [][]byte{answer(9, tcpSYN, nil), answer(10, tcpFIN, one), answer(900_000_000, 0, one)},
 			[]int{1, 1}, counts{"tcp_gap": 1, "tcp_resync": 1}},
 		{"no SYN", [][]byte{answer(10, 0, two)}, []int{1, 2}, counts{"tcp_midstream": 1, "tcp_resync": 1}},
@@ -315,6 +319,50 @@ func TestHalfOpenFlood(t *testing.T) {
 	runtime.KeepAlive(d)
 }
 
+// Messages that many streams began take nothing that other streams need to put
+// their segments in order, then or later.
+func TestMemoryIsShared(t *testing.T) {
+	k := newBench(t, Options{Messages: true, StreamBytes: minStreamBytes})
+	half := framed(message(1, true, 2000))[:1000]
+	for i := range 20_000 {
+		from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		k.raw(packet4(from, client4, protoTCP, segmentOf(53, 40000, 9, tcpSYN, nil)),
+			packet4(from, client4, protoTCP, segmentOf(53, 40000, 10, 0, half)))
+	}
+	k.batch.Reset()
+	who := &event.Identity{TGID: 7}
+	one := framed(message(1, true, 600))
+	for range 3 {
+		k.raw(answer(9, tcpSYN, nil))
+		for _, part := range [][2]int{{400, len(one)}, {0, 100}, {100, 400}} {
+			p := answer(10+uint32(part[0]), 0, one[part[0]:part[1]])
+			k.Frame(&source.Frame{Time: k.now, Data: p, WireLen: len(p), Link: source.LinkRaw, Sender: who}, &k.batch)
+		}
+		k.raw(answer(10+uint32(len(one)), tcpFIN, nil))
+	}
+	k.want(1, 1, 1)
+	for i := range k.batch.Events {
+		if s := k.batch.Events[i].Sender; s == nil || s.TGID != 7 {
+			t.Errorf("message %d: sender %+v", i, s)
+		}
+	}
+	if k.Stats().TCPMemory != 0 {
+		t.Error(k.Stats())
+	}
+}
+
+// Where there is no memory for what comes too early, it is read at once, and
+// what is missing before it is given up.
+func TestNoMemoryToWait(t *testing.T) {
+	k := newBench(t, onlyMessages)
+	k.streams.octets.forSpans.max = 0
+	one := pipeline(1, 0)
+	k.raw(answer(9, tcpSYN, nil), answer(50, 0, one), answer(50+uint32(len(one)), 0, one))
+	k.want(1, 1)
+	counters(t, k.Stats(), map[string]uint64{"tcp_out_of_order": 1, "tcp_memory": 1, "tcp_gap": 1, "tcp_resync": 1})
+	k.empty()
+}
+
 // The table against a map.
 func TestIndex(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -343,7 +391,7 @@ func TestIndex(t *testing.T) {
 func TestSpans(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 300 {
-		o := octets{budget: budget{max: 1 << 20}}
+		o := octets{forBlocks: budget{max: 1 << 20}, forSpans: budget{max: 1 << 20}}
 		var head uint32
 		base := rng.Uint32()
 		model := make([]int, 2000)
