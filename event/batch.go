@@ -11,7 +11,8 @@ type Batch struct {
 	// Now is the time of the packets or, on a silent live lane, of the clock, in
 	// ns since the Unix epoch. A single packet of another year does not move it.
 	Now  int64
-	held []byte
+	held []byte // the block that Hold fills
+	full int    // octets in the blocks before it
 	ids  []Identity
 }
 
@@ -56,6 +57,7 @@ func (b *Batch) Keep(f func(*Event) bool) {
 func (b *Batch) Hold(p []byte) []byte {
 	if cap(b.held)-len(b.held) < len(p) {
 		// The old block stays alive through the events that borrow from it.
+		b.full += len(b.held)
 		b.held = make([]byte, 0, max(64<<10, 2*cap(b.held), len(p)))
 	}
 	at := len(b.held)
@@ -64,7 +66,7 @@ func (b *Batch) Hold(p []byte) []byte {
 }
 
 // Held returns how many octets Hold has copied.
-func (b *Batch) Held() int { return len(b.held) }
+func (b *Batch) Held() int { return b.full + len(b.held) }
 
 // HoldIdentity copies an identity that its owner is about to reuse. The copy
 // lives until Reset.
@@ -80,6 +82,6 @@ func (b *Batch) HoldIdentity(id *Identity) *Identity {
 // Reset ends the life of all events of the batch.
 func (b *Batch) Reset() {
 	b.Events = b.Events[:0]
-	b.held = b.held[:0]
+	b.held, b.full = b.held[:0], 0
 	b.ids = b.ids[:0]
 }

@@ -113,10 +113,10 @@ var (
 			{"counts.ns", "uint16", "records in the authority section"},
 			{"counts.ar", "uint16", "records in the additional section, OPT included"},
 			{"size", "uint16", "length of the message in octets"},
-			{"sha256", "string", "SHA-256 of the message; only where records, options or text were left out"},
+			{"sha256", "string", "SHA-256 of the message; only where records, options or text were left out of a whole message"},
 			{"sections[]", "[]string", "what an UPDATE calls the four sections (RFC 2136); only in an UPDATE"},
 			{"incomplete", "bool", "true when the message could not be read to its end"},
-			{"anomalies[]", "[]string", "names of everything odd or broken in the message; event_capped: the event would be longer than 64 KiB and lacks records or options, see counts"},
+			{"anomalies[]", "[]string", "names of everything odd or broken in the message; message_cut: it was longer than what was captured, or kept of it; event_capped: the event would be longer than 64 KiB and lacks records or options, see counts"},
 		},
 		Append: appendDNS,
 	}

@@ -26,7 +26,7 @@ func (e *Event) keep(dst []byte, start, before, limit int) ([]byte, bool) {
 		return dst, true
 	}
 	e.Capped = true
-	e.Rewind() // what was written behind before is gone
+	e.forget() // what was written behind before is gone
 	return dst[:before], false
 }
 
@@ -51,9 +51,15 @@ type written struct {
 	n   uint32
 }
 
-// Rewind forgets what was written of the event. An encoder calls it before it
-// begins the event's text.
-func (e *Event) Rewind() { e.names, e.data = [len(e.names)]written{}, [len(e.data)]written{} }
+// Begin readies the event for an encoder, which calls it before it writes the
+// first field.
+func (e *Event) Begin() {
+	e.Capped = false
+	e.forget()
+}
+
+// forget forgets what was written of the event.
+func (e *Event) forget() { e.names, e.data = [len(e.names)]written{}, [len(e.data)]written{} }
 
 func (e *Event) appendName(dst []byte, n dnswire.Name) []byte {
 	w := &e.names[n.Off/2%uint16(len(e.names))]
@@ -190,8 +196,8 @@ func appendDNS(dst []byte, e *Event) []byte {
 	for i, key := range countKeys {
 		dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
 	}
-	dst = AppendUint(append(dst, `},"size":`...), uint64(len(m.Raw)))
-	if e.Capped || capped(m) {
+	dst = AppendUint(append(dst, `},"size":`...), uint64(len(m.Raw)+e.Missing))
+	if e.Missing == 0 && (e.Capped || capped(m)) {
 		dst = appendDigest(dst, m.Raw)
 	}
 	if m.Flags.Opcode() == dnswire.OpcodeUpdate {
@@ -205,6 +211,9 @@ func appendDNS(dst []byte, e *Event) []byte {
 				dst = append(append(append(dst, '"'), a.String()...), `",`...)
 			}
 		}
+	}
+	if e.Missing != 0 {
+		dst = append(dst, `"message_cut",`...)
 	}
 	if e.Capped {
 		dst = append(dst, `"event_capped",`...)

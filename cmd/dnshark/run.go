@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 // run is all the wiring: it carries what the source yields down the line until
 // the source ends, ctx ends, or as many events were written as were asked for.
-func (o *options) run(ctx context.Context, src source.Source, live bool) error {
+func (o *options) run(ctx context.Context, src source.Source, live bool) (err error) {
 	kinds, err := o.kinds()
 	if err != nil {
 		return err
@@ -32,14 +33,21 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	if err != nil {
 		return err
 	}
-	out := o.std.out
+	terminal, sink := o.std.out, io.Writer(o.std.out)
 	if o.file != "" {
-		if out, err = os.Create(o.file); err != nil {
-			return err
+		file, openErr := output.OpenFile(o.file)
+		if openErr != nil {
+			return openErr
 		}
-		defer out.Close()
+		terminal, sink = file.File, file
+		defer func() {
+			if err == nil {
+				err = file.Empty()
+			}
+			err = errors.Join(err, file.Close())
+		}()
 	}
-	encoder, err := o.encoder(out)
+	encoder, err := o.encoder(terminal)
 	if err != nil {
 		return err
 	}
@@ -50,7 +58,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	lane := lanes[0]
 	defer lane.Close()
 
-	writer, parallel := o.writer(encoder, out, live)
+	writer, parallel := o.writer(encoder, sink, live)
 	needs := kinds.Needs()
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
@@ -86,8 +94,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	defer report.every(o.stats)()
 
 	err = worker.Run(ctx)
-	if errors.Is(err, output.ErrLimit) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = nil
+	err = without(err, output.ErrLimit)
+	if ctx.Err() != nil {
+		err = without(err, ctx.Err())
 	}
 	if closing := writer.Close(); !errors.Is(err, closing) {
 		err = errors.Join(err, closing)
@@ -99,6 +108,22 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) error {
 	return err
 }
 
+// without takes an end that was asked for out of what went wrong beside it.
+func without(err, end error) error {
+	if !errors.Is(err, end) {
+		return err
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	var rest []error
+	for _, e := range joined.Unwrap() {
+		rest = append(rest, without(e, end))
+	}
+	return errors.Join(rest...)
+}
+
 // closer is a writer that must be closed, so that it has written everything.
 type closer interface {
 	line.Writer
@@ -107,7 +132,7 @@ type closer interface {
 
 // writer returns where events go. Files are encoded on all processors; live
 // events are few, and whoever watches wants them at once.
-func (o *options) writer(e output.Encoder, out *os.File, live bool) (_ closer, parallel bool) {
+func (o *options) writer(e output.Encoder, out io.Writer, live bool) (_ closer, parallel bool) {
 	if _, stateless := e.(*output.JSON); stateless && !live {
 		return output.NewParallel(e, out, runtime.GOMAXPROCS(0)), true
 	}

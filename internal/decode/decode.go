@@ -145,8 +145,9 @@ func (d *Decoder) Stats() Stats { return d.stats }
 
 func (d *Decoder) isDNS(port uint16) bool { return d.ports[port>>6]>>(port&63)&1 != 0 }
 
-// message emits a DNS message. raw is the frame's or held by the batch.
-func (d *Decoder) message(raw []byte, sender, owner *event.Identity) {
+// message emits a DNS message, of which missing octets were not captured. raw is
+// the frame's or held by the batch.
+func (d *Decoder) message(raw []byte, missing int, sender, owner *event.Identity) {
 	if len(raw) < dnswire.HeaderLen {
 		d.stats.ShortHeader++
 		return
@@ -157,7 +158,7 @@ func (d *Decoder) message(raw []byte, sender, owner *event.Identity) {
 		sender, owner = d.hold(sender), d.hold(owner)
 	}
 	e := d.next(event.ClassMessage)
-	e.Sender, e.Owner = sender, owner
+	e.Missing, e.Sender, e.Owner = missing, sender, owner
 	if broken := e.Msg.Unpack(raw); broken != dnswire.None {
 		d.stats.Broken[broken]++
 	}

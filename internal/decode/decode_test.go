@@ -84,6 +84,20 @@ func TestLinkLayers(t *testing.T) {
 	}
 }
 
+// What the snaplen cut off is told apart from what a header claims only.
+func TestSnaplen(t *testing.T) {
+	m := message(1, true, 300)
+	p := packet4(server4, client4, protoUDP, datagramOf(53, 40000, m))
+	for _, test := range []struct{ claimed, missing int }{{len(m), 100}, {len(m) + 50, 100}, {len(m) - 150, 0}} {
+		binary.BigEndian.PutUint16(p[24:], uint16(udpHeader+test.claimed))
+		d, b := New(onlyMessages), event.Batch{}
+		d.Frame(&source.Frame{Data: p[:len(p)-100], WireLen: len(p), Link: source.LinkRaw}, &b)
+		if len(b.Events) != 1 || b.Events[0].Missing != test.missing {
+			t.Errorf("%d events, %d octets missing, want %d", len(b.Events), b.Events[0].Missing, test.missing)
+		}
+	}
+}
+
 // Tags that LLC headers keep apart are not counted anew: a frame of tags would be
 // a call for each.
 func TestTagsInLLC(t *testing.T) {

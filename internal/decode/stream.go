@@ -332,7 +332,8 @@ func (d *Decoder) cut(g *stream, n int) {
 	if g.msg.n > prefix && g.flags&synced != 0 {
 		d.scratch = d.streams.octets.appendTo(d.scratch[:0], &g.msg)
 		sender, owner := d.sentBy(g.origin)
-		d.deliver(g, d.b.Hold(d.scratch[prefix:]), sender, owner)
+		missing := prefix + int(binary.BigEndian.Uint16(d.scratch)) - len(d.scratch)
+		d.deliver(g, d.b.Hold(d.scratch[prefix:]), missing, sender, owner)
 	}
 	d.clear(g)
 	g.next += uint32(n)
@@ -364,7 +365,7 @@ func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
 					if o != 0 {
 						sender, owner = d.sentBy(o)
 					}
-					d.deliver(g, data[prefix:n:n], sender, owner)
+					d.deliver(g, data[prefix:n:n], 0, sender, owner)
 				}
 				data = data[n:]
 				continue
@@ -413,7 +414,7 @@ func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
 		data = data[n-before:]
 		if g.flags&synced != 0 {
 			sender, owner := d.sentBy(g.origin)
-			d.deliver(g, d.b.Hold(d.scratch[prefix:]), sender, owner)
+			d.deliver(g, d.b.Hold(d.scratch[prefix:]), 0, sender, owner)
 		}
 		d.clear(g)
 	}
@@ -491,9 +492,9 @@ func (d *Decoder) keep(g *stream, p []byte) bool {
 	return true
 }
 
-// deliver emits a message. raw lives as long as the batch.
-func (d *Decoder) deliver(g *stream, raw []byte, sender, owner *event.Identity) {
-	d.message(raw, sender, owner)
+// deliver emits a message; see message.
+func (d *Decoder) deliver(g *stream, raw []byte, missing int, sender, owner *event.Identity) {
+	d.message(raw, missing, sender, owner)
 	g.flags |= yielded
 }
 

@@ -228,8 +228,8 @@ func TestStreamSnaplen(t *testing.T) {
 	k.Frame(&source.Frame{Time: k.now, Data: p[:900], WireLen: len(p), Link: source.LinkRaw}, &k.batch)
 	k.raw(answer(10+uint32(len(two)), 0, framed(message(3, true, 0))))
 	k.want(1, 2, 3)
-	if k.batch.Events[1].Msg.Broken == 0 {
-		t.Error("the second message is not whole")
+	if e := &k.batch.Events[1]; e.Msg.Broken == 0 || e.Missing == 0 || len(e.Msg.Raw)+e.Missing != len(two)/2-prefix {
+		t.Errorf("%d octets, %d missing, want %d", len(e.Msg.Raw), e.Missing, len(two)/2-prefix)
 	}
 	counters(t, k.Stats(), map[string]uint64{"snap_truncated": 1, "tcp_resync": 1})
 }

@@ -35,11 +35,14 @@ func (d *Decoder) udp(b []byte, rest int) {
 		return
 	}
 	d.stats.UDP++
-	switch {
-	case length > rest:
+	missing := 0
+	if length > rest {
 		d.stats.UDPLength++ // what is there is decoded all the same
-	case length > len(b):
-		d.stats.SnapTruncated++
+		length = rest
 	}
-	d.message(payload, d.f.Sender, d.f.Owner)
+	if length > len(b) {
+		d.stats.SnapTruncated++
+		missing = length - len(b)
+	}
+	d.message(payload, missing, d.f.Sender, d.f.Owner)
 }

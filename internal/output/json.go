@@ -49,7 +49,7 @@ func (j *JSON) Append(dst []byte, b *event.Batch) []byte {
 
 func (k *jsonKind) append(dst []byte, e *event.Event) []byte {
 	start := len(dst)
-	e.Rewind()
+	e.Begin()
 	for i := range k.fields {
 		before := len(dst)
 		dst = append(dst, k.fields[i].key...)

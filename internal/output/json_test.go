@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -82,6 +83,23 @@ func TestJSONLines(t *testing.T) {
 		var v map[string]any
 		if err := json.Unmarshal(line, &v); err != nil {
 			t.Errorf("%v: %s", err, line)
+		}
+	}
+}
+
+// An event of a part of a message says so, and has no digest of the part.
+func TestCutMessage(t *testing.T) {
+	b := batch(t)
+	e := &b.Events[len(b.Events)-1]
+	e.Missing = 7
+	b.Events = b.Events[len(b.Events)-1:]
+	out := NewJSON().Append(nil, b)
+	for text, want := range map[string]bool{
+		fmt.Sprintf(`"size":%d,`, len(e.Msg.Raw)+7): true, `"message_cut"`: true, `"sha256":"`: true,
+		`"incomplete":false,"anomalies"`: true, `"incomplete":false,"sha256"`: false, fmt.Sprintf(`"size":%d,"sha256"`, len(e.Msg.Raw)+7): false,
+	} {
+		if bytes.Contains(out, []byte(text)) != want {
+			t.Errorf("%s: want %v in %s", text, want, out[:2000])
 		}
 	}
 }

@@ -55,15 +55,28 @@ type waiting struct {
 	long        uint32 // slot in Table.long when the query does not fit here, or none
 	identity    uint32 // slot in Table.identities, or none
 	iface       uint16 // index in Table.ifaces
-	size        uint16
+	size        uint16 // octets of the query that are kept
+	missing     uint16 // octets of it that are not
 	query       [inlineQuery]byte
 }
 
-// Most queries fit inlineQuery octets. Of longer ones maxQuery octets are kept.
+// Most queries fit inlineQuery octets. Of longer ones maxQuery octets are kept,
+// and only one in longShare of those that may wait can be so long.
 const (
 	inlineQuery = 80
 	maxQuery    = 1232 // the usual EDNS size
+	longShare   = 32
 )
+
+// longQuery is what is kept of a long query.
+type longQuery struct {
+	owner uint32 // slot
+	octet [maxQuery]byte
+}
+
+// maxExpired bounds the unanswered queries that a batch takes. After a pause all
+// that wait may be overdue at once; what is left comes with the next batches.
+const maxExpired = 4096
 
 // Table pairs the messages of one lane.
 type Table struct {
@@ -73,7 +86,7 @@ type Table struct {
 	maxPending int
 	seed       [2]uint64
 	slots      slab[waiting]
-	long       slab[[maxQuery]byte]
+	long       slab[longQuery]
 	identities slab[event.Identity]
 	buckets    []uint32
 	oldest     uint32
@@ -110,23 +123,25 @@ func NewTable(timeout int64, maxPending int) *Table {
 
 // Process pairs the messages of the batch and appends unanswered queries to it.
 func (t *Table) Process(b *event.Batch) {
-	for i := range len(b.Events) {
+	messages := len(b.Events)
+	for i := range messages {
 		e := &b.Events[i]
 		if e.Class != event.ClassMessage {
 			continue
 		}
-		t.expire(b, min(e.Time, b.Now))
-		// Expiry may have moved the events.
-		if e = &b.Events[i]; e.Msg.Flags.Response() {
-			t.answer(b, e)
+		response := e.Msg.Flags.Response()
+		t.expire(b, min(e.Time, b.Now), messages)
+		if response {
+			t.answer(b, i)
 		} else {
-			t.query(e)
+			t.query(b, i)
 		}
 	}
-	t.expire(b, b.Now)
+	t.expire(b, b.Now, messages)
 }
 
-func (t *Table) query(e *event.Event) {
+func (t *Table) query(b *event.Batch, at int) {
+	e := &b.Events[at]
 	e.Txn = event.Transaction{State: event.StatePending, Latency: -1}
 	if e.Sender != nil {
 		e.Asker = event.Party{ID: e.Sender, Attribution: event.AttributionQueryEgress}
@@ -136,6 +151,11 @@ func (t *Table) query(e *event.Event) {
 	q := question(&e.Msg)
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
 		if w := t.slots.at(i); w.hash == hash && w.tuple == key && sameQuestion(t.question(w), q) {
+			if e.Time-w.time >= t.timeout {
+				t.timeOut(b, i)
+				e = &b.Events[at]
+				break
+			}
 			w.retransmits++
 			t.Stats.Retransmits++
 			e.Txn.Retransmits = w.retransmits
@@ -146,6 +166,11 @@ func (t *Table) query(e *event.Event) {
 	if t.Stats.Pending >= uint64(t.maxPending) {
 		t.Stats.Evicted++
 		t.remove(t.oldest)
+	}
+	if len(e.Msg.Raw) > inlineQuery && t.long.inUse() >= max(t.maxPending/longShare, 1) {
+		// Any of them, so that nobody chooses whose.
+		t.Stats.Evicted++
+		t.remove(t.long.at(rand.Uint32N(t.long.next)).owner)
 	}
 	t.insert(e, key, hash)
 }
@@ -162,9 +187,10 @@ func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
 	w.long, w.identity = none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
-	w.size = uint16(len(raw))
+	w.size, w.missing = uint16(len(raw)), uint16(e.Missing+len(e.Msg.Raw)-len(raw))
 	if len(raw) > inlineQuery {
 		w.long = t.long.get()
+		t.long.at(w.long).owner = i
 	}
 	copy(t.stored(w), raw)
 	if e.Asker.ID != nil {
@@ -204,7 +230,7 @@ func (t *Table) unlink(w *waiting) {
 // stored returns the octets of the query that are kept.
 func (t *Table) stored(w *waiting) []byte {
 	if w.long != none {
-		return t.long.at(w.long)[:w.size]
+		return t.long.at(w.long).octet[:w.size]
 	}
 	return w.query[:w.size]
 }
@@ -228,7 +254,8 @@ func (t *Table) question(w *waiting) []byte {
 	return nil
 }
 
-func (t *Table) answer(b *event.Batch, e *event.Event) {
+func (t *Table) answer(b *event.Batch, at int) {
+	e := &b.Events[at]
 	e.Txn = event.Transaction{State: event.StateUnsolicited, Latency: -1}
 	if e.Owner != nil && e.Observer == event.Client {
 		e.Asker = event.Party{ID: e.Owner, Attribution: event.AttributionSocketSender}
@@ -249,7 +276,13 @@ func (t *Table) answer(b *event.Batch, e *event.Event) {
 			match = i // the chain is newest first: keep the oldest
 		}
 	}
-	if match != none {
+	switch {
+	case match == none:
+	case e.Time-t.slots.at(match).time >= t.timeout:
+		t.timeOut(b, match)
+		e = &b.Events[at]
+		e.Txn.State = event.StateUnsolicited
+	default:
 		t.answered(b, e, match)
 		return
 	}
@@ -287,10 +320,11 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 	t.remove(i)
 }
 
-// expire emits the queries whose time ran out before now.
-func (t *Table) expire(b *event.Batch, now int64) {
+// expire emits the queries whose time ran out before now. The batch had so many
+// messages.
+func (t *Table) expire(b *event.Batch, now int64, messages int) {
 	moved := false
-	for t.oldest != none {
+	for t.oldest != none && len(b.Events) < messages+maxExpired {
 		w := t.slots.at(t.oldest)
 		switch waited := now - w.time; {
 		case waited < -t.timeout && !moved:
@@ -304,11 +338,17 @@ func (t *Table) expire(b *event.Batch, now int64) {
 		case waited < t.timeout:
 			return
 		}
-		t.unanswered(b, w)
-		t.remember(w, true)
-		t.Stats.Unanswered++
-		t.remove(t.oldest)
+		t.timeOut(b, t.oldest)
 	}
+}
+
+// timeOut ends a query that found no answer in time.
+func (t *Table) timeOut(b *event.Batch, i uint32) {
+	w := t.slots.at(i)
+	t.unanswered(b, w)
+	t.remember(w, true)
+	t.Stats.Unanswered++
+	t.remove(i)
 }
 
 func (t *Table) unanswered(b *event.Batch, w *waiting) {
@@ -325,6 +365,7 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: event.AttributionQueryEgress}
 	}
 	e.Msg.Unpack(b.Hold(t.stored(w)))
+	e.Missing = int(w.missing)
 }
 
 func (t *Table) remove(i uint32) {

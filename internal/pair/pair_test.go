@@ -275,3 +275,53 @@ func TestPause(t *testing.T) {
 	l.table.Process(&l.batch)
 	l.want(l.see(501*second, message(t, 2, "b.test.", true), nil), event.StateAnswered, second, 0)
 }
+
+// After a pause all queries are overdue at once: a batch takes so many of them,
+// and none is taken for one that still waits.
+func TestManyOverdue(t *testing.T) {
+	const queries = 3 * maxExpired
+	l := newLane(t, 0)
+	for i := range queries {
+		l.see(second, message(t, uint16(i), "lost.test.", false), nil)
+	}
+	last := message(t, queries-1, "lost.test.", true)
+	got := l.see(60*second, last, nil)
+	if len(got) != 1+maxExpired+1 {
+		t.Errorf("%d events, want the answer, %d that are overdue, and its query", len(got), maxExpired)
+	}
+	l.want(got, event.StateLate, 59*second, 0)
+	unanswered := len(got) - 1
+	if got := l.see(60*second, message(t, queries-2, "lost.test.", false), nil); len(got) > 1 {
+		l.want(got, event.StatePending, -1, 0)
+		unanswered += len(got) - 1
+	}
+	for range 2 {
+		l.batch.Reset()
+		l.table.Process(&l.batch)
+		unanswered += len(l.batch.Events)
+	}
+	if s := l.table.Stats; unanswered != queries || s.Unanswered != queries || s.Pending != 1 || s.Retransmits != 0 {
+		t.Errorf("%d unanswered: %+v", unanswered, s)
+	}
+}
+
+// Long queries take a share of the memory, and an event says what is not kept.
+func TestLongQueries(t *testing.T) {
+	const most = 128
+	l := newLane(t, most)
+	long := append(message(t, 0, "long.test.", false), make([]byte, 2000)...)
+	for i := range 50 {
+		long[1] = byte(i)
+		l.see(second, long, func(e *event.Event) { e.Missing = 5 })
+	}
+	if s := l.table.Stats; s.Pending != most/longShare || s.Evicted != 50-most/longShare || l.table.long.inUse() != most/longShare {
+		t.Errorf("%+v", s)
+	}
+	got := l.see(60*second, message(t, 7, "a.test.", false), nil)
+	if len(got) != 1+most/longShare {
+		t.Fatal(len(got))
+	}
+	if e := &got[1]; len(e.Msg.Raw) != maxQuery || e.Missing != len(long)+5-maxQuery {
+		t.Errorf("%d octets, %d missing, of %d", len(e.Msg.Raw), e.Missing, len(long)+5)
+	}
+}

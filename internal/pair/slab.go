@@ -26,4 +26,7 @@ func (s *slab[T]) get() uint32 {
 
 func (s *slab[T]) at(i uint32) *T { return &s.chunks[i/chunkSlots][i%chunkSlots] }
 
+// inUse returns how many slots are handed out.
+func (s *slab[T]) inUse() int { return int(s.next) - len(s.free) }
+
 func (s *slab[T]) put(i uint32) { s.free = append(s.free, i) }

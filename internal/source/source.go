@@ -67,7 +67,8 @@ type Lane interface {
 	// exhausted (nil) or broken (an error that says what the user can do).
 	// Frames die when take returns. Live lanes also call take with no frames
 	// at least every 100 ms, so that timeouts fire on a silent network. An
-	// error from take ends Run and is returned as it is.
+	// error from take ends Run and is returned as it is, or joined to errors
+	// that came before.
 	Run(ctx context.Context, take func([]Frame) error) error
 	// Stats may be called at any time from any goroutine.
 	Stats() Stats

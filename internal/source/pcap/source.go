@@ -73,14 +73,18 @@ type Lane struct {
 	block     []byte // the memory of reader, used again for every file
 }
 
-// Run implements source.Lane. It returns nil when ctx ends. A bad file does not keep the next one from being
-// read; the errors of all files are joined.
+// Run implements source.Lane. It returns nil when ctx ends. A bad file does not
+// keep the next one from being read; the errors of all files are joined, take's
+// being the last.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	var errs []error
 	for _, path := range l.source.paths {
 		err := l.readFile(ctx, path, take)
 		if end := (*takeError)(nil); errors.As(err, &end) {
-			return end.err
+			if len(errs) == 0 {
+				return end.err
+			}
+			return errors.Join(append(errs, end.err)...)
 		}
 		if ctx.Err() != nil {
 			break
