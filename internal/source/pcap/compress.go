@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -26,9 +27,18 @@ var (
 // xz -9 and zstd --ultra -21 ask for.
 const maxWindow = 64 << 20
 
+// A file may expand by maxRatio, once it made more than anyRatio octets: packets
+// compress 10 to 50 times, what is made to fill disks and days a thousand times
+// and more.
+const (
+	maxRatio = 250
+	anyRatio = 16 << 20
+)
+
 // decompress tells compressed files by their first octets, never by their name.
 func decompress(r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 64<<10)
+	in := &stored{r: r}
+	b := bufio.NewReaderSize(in, 64<<10)
 	magic, err := b.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -40,7 +50,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, magicZstd):
 		var z *zstd.Decoder
 		if z, err = zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2)); err == nil {
-			return damage{z.IOReadCloser()}, nil // it decodes ahead by itself
+			return &damage{ReadCloser: z.IOReadCloser(), stored: in}, nil // it decodes ahead by itself
 		}
 	case bytes.HasPrefix(magic, magicLZ4):
 		plain, err = io.NopCloser(lz4.NewReader(b)), nil
@@ -51,7 +61,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	}
 	switch {
 	case err == nil:
-		return readAhead(damage{plain}), nil
+		return readAhead(&damage{ReadCloser: plain, stored: in}), nil
 	case isEnd(err):
 		return nil, fmt.Errorf("%w within the header of its compression", ErrCut)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -60,12 +70,31 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("%w: %w", ErrNotCapture, err)
 }
 
-// damage tells of compressed data that cannot be read on.
-type damage struct{ io.ReadCloser }
+// stored counts what is read of a file. A decompressor may read on another goroutine.
+type stored struct {
+	r io.Reader
+	n atomic.Int64
+}
 
-func (d damage) Read(p []byte) (int, error) {
+func (c *stored) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// damage tells of compressed data that cannot or should not be read on.
+type damage struct {
+	io.ReadCloser
+	stored *stored
+	made   int64
+}
+
+func (d *damage) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
+	d.made += int64(n)
 	switch {
+	case d.made > anyRatio && d.made/maxRatio > d.stored.n.Load():
+		err = fmt.Errorf("%w: it expands more than %d times, which captures do not; decompress it first if you trust it", ErrUnsupported, maxRatio)
 	case err == nil, isEnd(err), errors.Is(err, ErrUnsupported),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
