@@ -233,11 +233,11 @@ func (c *clock) frame(t int64) {
 }
 
 func (c *clock) tick(now int64) int64 {
-	if c.frames {
-		c.frames = false
-		return c.now
+	if !c.frames {
+		c.now = max(c.now, now)
 	}
-	return now
+	c.frames = false
+	return c.now
 }
 
 func near(a, b int64) bool { return a-b <= clockJump && b-a <= clockJump }
