@@ -22,10 +22,7 @@ func (m *Message) EDNS() (e EDNS, ok bool) {
 	if m.opts == 0 {
 		return EDNS{}, false
 	}
-	r := &m.optCopy
-	if m.opt >= 0 {
-		r = &m.Records[m.opt]
-	}
+	r := m.firstOPT()
 	return EDNS{
 		UDPSize:  uint16(r.Class),
 		ExtRCode: uint8(r.TTL >> 24),
@@ -36,6 +33,14 @@ func (m *Message) EDNS() (e EDNS, ok bool) {
 		Options:  m.options,
 		Record:   r,
 	}, true
+}
+
+// firstOPT returns the first OPT record. There must be one.
+func (m *Message) firstOPT() *Record {
+	if m.opt >= 0 {
+		return &m.Records[m.opt]
+	}
+	return &m.optCopy
 }
 
 // Option is one EDNS option (RFC 6891 section 6.1.2). Its data is
@@ -53,7 +58,7 @@ type Option struct {
 func (m *Message) Options() iter.Seq[Option] {
 	return func(yield func(Option) bool) {
 		if m.opts > 0 {
-			r := &m.optCopy
+			r := m.firstOPT()
 			m.eachOption(int(r.Off), int(r.Off)+int(r.Len), m.Limits.options(), yield)
 		}
 	}

@@ -16,7 +16,10 @@ func (m *Message) noteOPT(r *Record, at int) {
 		m.Anomalies.Add(OPTVersion)
 	}
 	if m.opts == 1 {
-		m.opt, m.optCopy = at, *r
+		// Copied only when it must be: see record.
+		if m.opt = at; at < 0 {
+			m.optCopy = *r
+		}
 	}
 }
 

@@ -159,7 +159,7 @@ type Message struct {
 	Trailing  int                 // octets after the last record
 
 	opt     int    // index in Records of the first OPT, or -1
-	optCopy Record // the first OPT, which may come after more records than are kept
+	optCopy Record // the first OPT, when that comes after more records than are kept
 	options int    // of the first OPT
 	opts    int    // OPT records
 	chain   int    // CNAME and DNAME records among the answers
@@ -294,7 +294,11 @@ func (m *Message) record(off int, s Section) (next int) {
 	// parts would wait for the writes.
 	at, r := len(m.Records), &m.spare
 	if at < m.Limits.records() {
-		m.Records = append(m.Records, Record{})
+		if at < cap(m.Records) {
+			m.Records = m.Records[:at+1]
+		} else {
+			m.Records = append(m.Records, Record{})
+		}
 		r = &m.Records[at]
 	} else {
 		m.Anomalies.Add(RecordsCapped)
@@ -361,7 +365,7 @@ func (m *Message) RData(r *Record) []byte { return m.Raw[r.Off : int(r.Off)+int(
 func (m *Message) RCode() RCode {
 	rc := RCode(m.Flags & 0xf)
 	if m.opts > 0 {
-		rc |= RCode(m.optCopy.TTL>>24) << 4
+		rc |= RCode(m.firstOPT().TTL>>24) << 4
 	}
 	return rc
 }

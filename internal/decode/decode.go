@@ -8,6 +8,7 @@
 package decode
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 
@@ -66,11 +67,43 @@ type Decoder struct {
 
 // packet is the IP packet at hand: the innermost one that was reached.
 type packet struct {
-	src, dst     netip.Addr
+	src, dst     address
 	total        uint32 // IP total length, header included
 	proto        uint8
 	id           uint16 // of IPv4, 0 for IPv6
 	sport, dport uint16
+}
+
+// address is an IP address in the form that hashes and copies best: an IPv4
+// address is mapped (RFC 4291 section 2.5.5.2). Halves that are written as such are
+// read as such: a copy of what was just written in other parts would wait for
+// the writes.
+type address struct {
+	hi, lo uint64
+	v4     bool
+}
+
+func address4(b []byte) address {
+	return address{0, 0xffff<<32 | uint64(binary.BigEndian.Uint32(b)), true}
+}
+
+func address6(b []byte) address {
+	return address{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), false}
+}
+
+func (a *address) put(b []byte) {
+	binary.LittleEndian.PutUint64(b, a.hi)
+	binary.LittleEndian.PutUint64(b[8:], a.lo)
+}
+
+func (a *address) ip() netip.Addr {
+	if a.v4 {
+		return netip.AddrFrom4([4]byte{byte(a.lo >> 24), byte(a.lo >> 16), byte(a.lo >> 8), byte(a.lo)})
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+	return netip.AddrFrom16(b)
 }
 
 // New returns a decoder.
@@ -196,15 +229,11 @@ func (d *Decoder) next(class event.Class) *event.Event {
 	f, p := d.f, &d.p
 	e.Time = f.Time
 	e.Class = class
-	e.Meta = event.PktMeta{
-		SrcIP: p.src, DstIP: p.dst, SrcPort: p.sport, DstPort: p.dport,
-		Protocol: p.proto, PacketLen: p.total, Iface: f.Iface,
-	}
-	e.Flow = event.Flow{
-		Cookie:  f.Cookie,
-		Ingress: f.Dir == source.DirIngress,
-		Egress:  f.Dir == source.DirEgress,
-	}
+	e.Meta.SrcIP, e.Meta.DstIP = p.src.ip(), p.dst.ip()
+	e.Meta.SrcPort, e.Meta.DstPort = p.sport, p.dport
+	e.Meta.Protocol, e.Meta.PacketLen, e.Meta.Iface = p.proto, p.total, f.Iface
+	e.Flow.Cookie = f.Cookie
+	e.Flow.Ingress, e.Flow.Egress = f.Dir == source.DirIngress, f.Dir == source.DirEgress
 	return e
 }
 

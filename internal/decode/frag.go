@@ -167,9 +167,8 @@ func (d *Decoder) wanted(proto uint8, body []byte) bool {
 // apart the two ends of a conversation inside one host.
 func (d *Decoder) fragmentHash(info *fragmentInfo) uint64 {
 	var k [48]byte
-	src, dst := d.p.src.As16(), d.p.dst.As16()
-	copy(k[:], src[:])
-	copy(k[16:], dst[:])
+	d.p.src.put(k[:])
+	d.p.dst.put(k[16:])
 	binary.LittleEndian.PutUint32(k[32:], info.id)
 	binary.LittleEndian.PutUint64(k[36:], d.f.Cookie)
 	if k[44] = info.proto; info.v6 {

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -72,8 +71,8 @@ func (d *Decoder) ip4(b []byte) {
 	}
 	d.stats.IPv4++
 	p := &d.p
-	p.src = netip.AddrFrom4([4]byte(b[12:]))
-	p.dst = netip.AddrFrom4([4]byte(b[16:]))
+	p.src = address4(b[12:])
+	p.dst = address4(b[16:])
 	p.proto = b[9]
 	p.id = binary.BigEndian.Uint16(b[4:])
 	p.total = uint32(total)
@@ -111,8 +110,8 @@ func (d *Decoder) ip6(b []byte) {
 	}
 	d.stats.IPv6++
 	p := &d.p
-	p.src = netip.AddrFrom16([16]byte(b[8:]))
-	p.dst = netip.AddrFrom16([16]byte(b[24:]))
+	p.src = address6(b[8:])
+	p.dst = address6(b[24:])
 	p.total = uint32(total)
 	p.id, p.sport, p.dport = 0, 0, 0
 	rest := total - ip6Header

@@ -3,7 +3,6 @@ package decode
 import (
 	"encoding/binary"
 	"hash/maphash"
-	"net/netip"
 	"strings"
 	"unsafe"
 
@@ -91,7 +90,7 @@ func (s *streams) init(bytes int) {
 func (d *Decoder) segment(seq uint32, flags uint8, data []byte, rest int, dns bool) {
 	s := &d.streams
 	p := &d.p
-	h := d.streamHash(p.src, p.dst, p.sport, p.dport)
+	h := d.streamHash(&p.src, &p.dst, p.sport, p.dport)
 	i := s.find(h)
 	if i == 0 && !dns && !plausible(data, false) {
 		return
@@ -163,11 +162,10 @@ func (g *stream) list() uint8 {
 
 // streamHash: the cookie keeps apart the two ends of a conversation inside one
 // host, which are seen one after the other.
-func (d *Decoder) streamHash(src, dst netip.Addr, sport, dport uint16) uint64 {
+func (d *Decoder) streamHash(src, dst *address, sport, dport uint16) uint64 {
 	var k [45]byte
-	from, to := src.As16(), dst.As16()
-	copy(k[:], from[:])
-	copy(k[16:], to[:])
+	src.put(k[:])
+	dst.put(k[16:])
 	binary.LittleEndian.PutUint16(k[32:], sport)
 	binary.LittleEndian.PutUint16(k[34:], dport)
 	binary.LittleEndian.PutUint64(k[36:], d.f.Cookie)
@@ -656,7 +654,7 @@ func (d *Decoder) expireStreams(now int64) {
 // they lie before ack: the receiver has what we missed, so it will not come again.
 func (d *Decoder) acknowledged(ack uint32) {
 	s, p := &d.streams, &d.p
-	i := s.find(d.streamHash(p.dst, p.src, p.dport, p.sport))
+	i := s.find(d.streamHash(&p.dst, &p.src, p.dport, p.sport))
 	if i == 0 {
 		return
 	}

@@ -59,9 +59,8 @@ func (d *Decoder) passedBefore(proto uint8, b []byte) bool {
 	}
 	p := &d.p
 	var k [42]byte
-	src, dst := p.src.As16(), p.dst.As16()
-	copy(k[:], src[:])
-	copy(k[16:], dst[:])
+	p.src.put(k[:])
+	p.dst.put(k[16:])
 	binary.LittleEndian.PutUint16(k[32:], p.id)
 	binary.LittleEndian.PutUint64(k[34:], maphash.Bytes(d.seed, b))
 	h := maphash.Bytes(d.seed, k[:])

@@ -10,9 +10,10 @@ import (
 )
 
 // tuple tells one transaction from another: RFC 5452 section 3 (addresses,
-// ports, id), the protocol and the socket.
+// ports, id), the protocol and the socket. It is written, hashed and compared in
+// words of 64 bits: a wider read would wait for the writes.
 type tuple struct {
-	client, server         [16]byte
+	client, server         [2]uint64
 	cookie                 uint64
 	clientPort, serverPort uint16
 	id                     uint16
@@ -20,26 +21,33 @@ type tuple struct {
 	observer               event.Observer
 }
 
-// tupleOf returns the tuple of a message; the sender of a query is the client.
-func tupleOf(e *event.Event) tuple {
+// of makes t the tuple of a message; the sender of a query is the client.
+func (t *tuple) of(e *event.Event) {
 	m := &e.Meta
-	t := tuple{
-		client: m.SrcIP.As16(), server: m.DstIP.As16(), clientPort: m.SrcPort, serverPort: m.DstPort,
-		cookie: e.Flow.Cookie, id: e.Msg.ID, protocol: m.Protocol, observer: e.Observer,
-	}
+	client, server := &m.SrcIP, &m.DstIP
+	t.clientPort, t.serverPort = m.SrcPort, m.DstPort
 	if e.Msg.Flags.Response() {
-		t.client, t.server = t.server, t.client
-		t.clientPort, t.serverPort = t.serverPort, t.clientPort
+		client, server = server, client
+		t.clientPort, t.serverPort = m.DstPort, m.SrcPort
 	}
-	return t
+	a, b := client.As16(), server.As16()
+	t.client[0], t.client[1] = binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
+	t.server[0], t.server[1] = binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
+	t.cookie, t.id, t.protocol, t.observer = e.Flow.Cookie, e.Msg.ID, m.Protocol, e.Observer
+}
+
+func (t *tuple) equal(o *tuple) bool {
+	return t.client[0] == o.client[0] && t.client[1] == o.client[1] &&
+		t.server[0] == o.server[0] && t.server[1] == o.server[1] &&
+		t.cookie == o.cookie && t.clientPort == o.clientPort && t.serverPort == o.serverPort &&
+		t.id == o.id && t.protocol == o.protocol && t.observer == o.observer
 }
 
 // hash mixes the tuple with secret seeds, one in each factor, so that nobody can
 // choose tuples that collide.
 func (t *tuple) hash(seed [2]uint64) uint64 {
-	le := binary.LittleEndian
-	h := mix(seed[0]^le.Uint64(t.client[:]), seed[1]^le.Uint64(t.client[8:]))
-	h = mix(h^seed[0]^le.Uint64(t.server[:]), seed[1]^le.Uint64(t.server[8:]))
+	h := mix(seed[0]^t.client[0], seed[1]^t.client[1])
+	h = mix(h^seed[0]^t.server[0], seed[1]^t.server[1])
 	return mix(h^seed[0]^t.cookie, seed[1]^(uint64(t.clientPort)<<48|uint64(t.serverPort)<<32|uint64(t.id)<<16|
 		uint64(t.protocol)<<8|uint64(t.observer)))
 }
@@ -108,4 +116,9 @@ func questionHash(q []byte, seed uint64) uint64 {
 // octets together too, which a hash may do.
 func fold(w uint64) uint64 { return w | 0x2020202020202020 }
 
-func addr(a [16]byte) netip.Addr { return netip.AddrFrom16(a).Unmap() }
+func addr(a [2]uint64) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], a[0])
+	binary.BigEndian.PutUint64(b[8:], a[1])
+	return netip.AddrFrom16(b).Unmap()
+}

@@ -146,11 +146,12 @@ func (t *Table) query(b *event.Batch, at int) {
 	if e.Sender != nil {
 		e.Asker = event.Party{ID: e.Sender, Attribution: event.AttributionQueryEgress}
 	}
-	key := tupleOf(e)
+	var key tuple
+	key.of(e)
 	hash := key.hash(t.seed)
 	q := question(&e.Msg)
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
-		if w := t.slots.at(i); w.hash == hash && w.tuple == key && sameQuestion(t.question(w), q) {
+		if w := t.slots.at(i); w.hash == hash && w.tuple.equal(&key) && sameQuestion(t.question(w), q) {
 			if e.Time-w.time >= t.timeout {
 				t.timeOut(b, i)
 				e = &b.Events[at]
@@ -172,17 +173,17 @@ func (t *Table) query(b *event.Batch, at int) {
 		t.Stats.Evicted++
 		t.remove(t.long.at(rand.Uint32N(t.long.next)).owner)
 	}
-	t.insert(e, key, hash)
+	t.insert(e, &key, hash)
 }
 
-func (t *Table) insert(e *event.Event, key tuple, hash uint64) {
+func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 	if t.Stats.Pending >= uint64(len(t.buckets)) {
 		t.rehash(2 * len(t.buckets))
 	}
 	i := t.slots.get()
 	w := t.slots.at(i)
 	bucket := &t.buckets[hash&t.mask()]
-	w.tuple, w.hash, w.time, w.retransmits = key, hash, e.Time, 0
+	w.tuple, w.hash, w.time, w.retransmits = *key, hash, e.Time, 0
 	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
 	w.long, w.identity = none, none
@@ -260,13 +261,14 @@ func (t *Table) answer(b *event.Batch, at int) {
 	if e.Owner != nil && e.Observer == event.Client {
 		e.Asker = event.Party{ID: e.Owner, Attribution: event.AttributionSocketSender}
 	}
-	key := tupleOf(e)
+	var key tuple
+	key.of(e)
 	hash := key.hash(t.seed)
 	q := question(&e.Msg)
 	match := none
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
 		w := t.slots.at(i)
-		if w.hash != hash || w.tuple != key {
+		if w.hash != hash || !w.tuple.equal(&key) {
 			continue
 		}
 		e.Txn.State = event.StateMismatched
