@@ -67,7 +67,11 @@ func (e *Event) appendName(dst []byte, n dnswire.Name) []byte {
 		return append(dst, dst[w.at:w.at+w.n]...)
 	}
 	at := len(dst)
-	dst = escapeTail(e.Msg.AppendName(dst, n), at)
+	dst = e.Msg.AppendName(dst, n)
+	// Text as long as the labels and the dots between them has no escapes.
+	if len(dst)-at != int(n.Len)-2 {
+		dst = escapeTail(dst, at)
+	}
 	*w = written{n.Off, uint32(at), uint32(len(dst) - at)}
 	return dst
 }
@@ -78,7 +82,10 @@ func (e *Event) appendData(dst []byte, r *dnswire.Record) []byte {
 		return append(dst, dst[w.at:w.at+w.n]...)
 	}
 	at := len(dst)
-	dst = escapeTail(e.Msg.AppendRData(dst, r), at)
+	dst = e.Msg.AppendRData(dst, r)
+	if r.Type != dnswire.TypeA && r.Type != dnswire.TypeAAAA || r.Fault != dnswire.None {
+		dst = escapeTail(dst, at)
+	}
 	*w = written{r.Off, uint32(at), uint32(len(dst) - at)}
 	return dst
 }

@@ -20,28 +20,23 @@ func AppendTime(dst []byte, t int64) []byte {
 		days, tod = days-1, tod+86400
 	}
 	y, m, d := civil(days)
-	var t30 [len("2006-01-02T15:04:05.000000000Z")]byte
+	at := len(dst)
+	dst = append(dst, "0000-00-00T00:00:00.000000000Z"...)
+	t30 := dst[at : at+30]
 	put2(t30[0:], y/100)
 	put2(t30[2:], y%100)
-	t30[4] = '-'
 	put2(t30[5:], m)
-	t30[7] = '-'
 	put2(t30[8:], d)
-	t30[10] = 'T'
 	put2(t30[11:], int(tod/3600))
-	t30[13] = ':'
 	put2(t30[14:], int(tod/60%60))
-	t30[16] = ':'
 	put2(t30[17:], int(tod%60))
-	t30[19] = '.'
 	low := int(ns % 1e5)
 	put2(t30[20:], int(ns/1e7))
 	put2(t30[22:], int(ns/1e5%100))
 	put2(t30[24:], low/1000)
 	put2(t30[26:], low/10%100)
 	t30[28] = byte('0' + low%10)
-	t30[29] = 'Z'
-	return append(dst, t30[:]...)
+	return dst
 }
 
 // put2 writes v, 0 to 99, as two digits.
