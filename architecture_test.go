@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/kind":            {"dnswire", "event"},
 	"internal/policy":          {"event", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind"},
+	"internal/privilege":       {},
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 }

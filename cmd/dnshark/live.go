@@ -6,8 +6,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/privilege"
 	"github.com/dnshark-io/dnshark/internal/source"
 	"github.com/dnshark-io/dnshark/internal/source/afpacket"
 	"github.com/dnshark-io/dnshark/internal/source/ebpf"
@@ -68,15 +70,22 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 	packet := afpacket.New(afpacket.Options{Iface: s.o.iface, Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets})
 	if s.o.iface != "" {
 		lanes, err := packet.Open(n)
-		if err == nil {
-			s.say("watching interface %s", s.o.iface)
+		if err != nil {
+			return nil, err
 		}
-		return lanes, err
+		return s.watch(lanes, 0, "watching interface %s", s.o.iface)
 	}
 	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets})
 	if err == nil {
-		s.say("watching every socket of this host")
-		return sockets.Open(n)
+		lanes, err := sockets.Open(n)
+		if err != nil {
+			return nil, errors.Join(err, sockets.Close())
+		}
+		keep := privilege.Of(unix.CAP_SYS_PTRACE)
+		if privilege.Unaided(sockets.Check) != nil {
+			keep |= privilege.Of(unix.CAP_BPF)
+		}
+		return s.watch(lanes, keep, "watching every socket of this host")
 	}
 	if !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, err
@@ -85,7 +94,19 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 	if packetErr != nil {
 		return nil, fmt.Errorf("%w; and without eBPF: %w", err, packetErr)
 	}
-	s.say("watching all interfaces of this network namespace, without the processes that ask: %s", oneLine(err))
+	return s.watch(lanes, 0, "watching all interfaces of this network namespace, without the processes that ask: %s", oneLine(err))
+}
+
+// watch gives up the capabilities that were for opening the lanes, and says
+// that capture began.
+func (s *liveSource) watch(lanes []source.Lane, keep privilege.Set, format string, args ...any) ([]source.Lane, error) {
+	if err := privilege.Drop(keep); err != nil {
+		for _, l := range lanes {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, err
+	}
+	s.say(format, args...)
 	return lanes, nil
 }
 

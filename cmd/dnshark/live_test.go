@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,11 +64,18 @@ type agent struct {
 }
 
 // startAgent runs dnshark on the machine, where it sees the sockets of every
-// network namespace, and waits until it does.
+// network namespace, and waits until it does. It has the rights that it needs,
+// and no others.
 func startAgent(t *testing.T, args ...string) *agent {
 	t.Helper()
+	return startAgentWith(t, asNobody(socketCaps...), args...)
+}
+
+func startAgentWith(t *testing.T, rights *syscall.SysProcAttr, args ...string) *agent {
+	t.Helper()
 	testkit.NeedRoot(t)
-	cmd := exec.Command(testkit.Dnshark(t), append([]string{"-o", "json"}, args...)...)
+	cmd := exec.Command(shareable(t), append([]string{"-o", "json"}, args...)...)
+	cmd.SysProcAttr = rights
 	stdout, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -359,31 +367,16 @@ func TestLiveInterface(t *testing.T) {
 	}
 }
 
-// asNobody returns a command without any capability but those given.
-func asNobody(host *testkit.Host, caps string, name string, args ...string) *exec.Cmd {
-	drop := []string{"--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs",
-		"--inh-caps=-all" + caps, "--ambient-caps=-all" + caps, name}
-	return host.Command("setpriv", append(drop, args...)...)
-}
-
-// shareable returns the program where everybody may run it.
-func shareable(t *testing.T) string {
-	t.Helper()
-	bin := testkit.Dnshark(t)
-	if err := os.Chmod(filepath.Dir(bin), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return bin
-}
-
 // Without eBPF, the interfaces; processes are then unknown, and said to be.
 func TestLiveFallback(t *testing.T) {
 	testkit.NeedRoot(t)
-	testkit.NeedPrograms(t, "setpriv")
 	host := testkit.NewHost(t)
 	host.Dnsmasq("127.0.0.1")
 	out := &testkit.Buffer{}
-	cmd := asNobody(host, ",+net_raw", shareable(t), "-o", "json", "--count", "1")
+	testkit.NeedPrograms(t, "setpriv")
+	// Entering the namespace takes rights that dnshark is not to have.
+	cmd := host.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+		"--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", shareable(t), "-o", "json", "--count", "1")
 	cmd.Stdout = out
 	d := testkit.Start(t, cmd)
 	testkit.Eventually(t, 10*time.Second, "the agent to watch", func() bool {
@@ -408,9 +401,8 @@ func TestLiveFallback(t *testing.T) {
 // With no capability at all: one line that names what is missing, and 77.
 func TestLiveNotPermitted(t *testing.T) {
 	testkit.NeedRoot(t)
-	testkit.NeedPrograms(t, "setpriv")
 	for _, args := range [][]string{{}, {"-i", "lo"}} {
-		cmd := asNobody(testkit.Machine(t), "", shareable(t), args...)
+		cmd := dnsharkAs(t, asNobody(), args...)
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != exitNotPermitted {
@@ -429,12 +421,11 @@ func TestLiveNotPermitted(t *testing.T) {
 // A capture file that may not be read.
 func TestLiveUnreadable(t *testing.T) {
 	testkit.NeedRoot(t)
-	testkit.NeedPrograms(t, "setpriv")
 	file := filepath.Join(t.TempDir(), "secret.pcap")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := asNobody(testkit.Machine(t), "", shareable(t), "read", file).CombinedOutput()
+	out, err := dnsharkAs(t, asNobody(), "read", file).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitError || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "permission denied") {
 		t.Errorf("%v\n%s", err, out)
@@ -471,25 +462,5 @@ func TestLiveAnyPort(t *testing.T) {
 		if e := a.one(name); e.Metadata.SrcPort != 5399 || e.Process == nil || e.Process.Comm != "dig" || e.Observer != "client" {
 			t.Errorf("%+v", e)
 		}
-	}
-}
-
-// doctor tells what live capture would do with the rights at hand.
-func TestLiveDoctor(t *testing.T) {
-	testkit.NeedRoot(t)
-	testkit.NeedPrograms(t, "setpriv")
-	machine := testkit.Machine(t)
-	out, err := machine.Command(shareable(t), "doctor").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "watch every socket") || !strings.Contains(string(out), "ok  sockets") || !strings.Contains(string(out), "ok  interfaces") {
-		t.Errorf("as root: %v\n%s", err, out)
-	}
-	out, err = asNobody(machine, ",+net_raw", shareable(t), "doctor").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "watch interfaces") || !strings.Contains(string(out), "no  sockets") {
-		t.Errorf("with CAP_NET_RAW: %v\n%s", err, out)
-	}
-	out, err = asNobody(machine, "", shareable(t), "doctor").CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitNotPermitted || !strings.Contains(string(out), "CAP_NET_RAW") {
-		t.Errorf("with nothing: %v\n%s", err, out)
 	}
 }

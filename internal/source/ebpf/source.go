@@ -128,6 +128,13 @@ func (s *Source) Open(n int) ([]source.Lane, error) {
 	return []source.Lane{s.lane}, nil
 }
 
+// Check reads the counters, once. Stats does so later on, which kernels before
+// 5.19 may refuse to whoever has no CAP_BPF any more.
+func (s *Source) Check() error {
+	var perCPU []bpf.Counters
+	return s.lane.objs.Counters.Lookup(uint32(0), &perCPU)
+}
+
 // Close detaches the programs and frees everything; it closes the lane too.
 func (s *Source) Close() error { return s.lane.Close() }
 
