@@ -62,6 +62,7 @@ type Observation struct {
 	Sender *Identity
 	Owner  *Identity
 	Asker  Party // who asked
+	Server Party // who answers, when that is on this host
 }
 
 // Party is who stands at an end of a conversation.
@@ -69,6 +70,7 @@ type Party struct {
 	ID          *Identity // nil when unknown
 	Attribution Attribution
 	Process     *Process // what else is known of it, nil when nothing is
+	User        string   // name of ID.UID, any octet, "" when unknown
 }
 
 // PktMeta is the contract's trace.PktMeta.
@@ -146,22 +148,13 @@ type Attribution uint8
 const (
 	AttributionNone         Attribution = iota // unknown, never a guess
 	AttributionQueryEgress                     // the task that ran when the query left its socket
+	AttributionAnswerEgress                    // the task that ran when the answer left its socket
 	AttributionSocketSender                    // the task that last sent on the socket
 )
 
 // String returns the method's name in events.
 func (a Attribution) String() string {
-	return [...]string{"none", "query_egress", "socket_sender"}[a]
-}
-
-// Process is what is known of a process beside its Identity. It is shared by
-// events and never changed.
-type Process struct {
-	Exe       string // path, any octet; "" when unknown
-	StartTime int64  // ns since the Unix epoch, 0 when unknown
-	// Args are the first octets of the command line, each argument with a NUL,
-	// "" when unknown. They may hold secrets, so no output shows them unasked.
-	Args string
+	return [...]string{"none", "query_egress", "answer_egress", "socket_sender"}[a]
 }
 
 // The contract's response data, for programs that read the JSON.

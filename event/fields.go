@@ -18,6 +18,33 @@ type SubField struct {
 	Name, Type, Doc string
 }
 
+// partyFields are the keys of a Party.
+var partyFields = []SubField{
+	{"attribution", "string", "method that found the process: query_egress or answer_egress (the task that ran when the query or the answer left its socket), socket_sender (the task that last sent on the socket) or none"},
+	{"pid", "uint32", "process id"},
+	{"tid", "uint32", "thread id"},
+	{"ppid", "uint32", "parent's process id; that of another process once the parent ended"},
+	{"ns_pid", "uint32", "process id inside its own pid namespace"},
+	{"uid", "uint32", "user id"},
+	{"gid", "uint32", "group id"},
+	{"user", "string", "name of the user id in this host's /etc/passwd; left out when there is none"},
+	{"comm", "string", "name of the thread group leader"},
+	{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
+	{"exe_sha256", "string", "SHA-256 of the executable (--exe-hash); left out in the first events of a program"},
+	{"cwd", "string", "working directory when the program was executed or, if it is older than dnshark, first seen; left out when unknown"},
+	{"args[]", "[]string", "first 256 octets of the command line, argument by argument, secrets replaced by [redacted] (--args)"},
+	{"start_time", "string", "when the process started: RFC 3339, UTC"},
+	{"ancestors[]", "[]object", "who forked the process, who forked that one and so on, at most five, each as it was at that time"},
+	{"ancestors.pid", "uint32", "process id"},
+	{"ancestors.comm", "string", "name"},
+	{"ancestors.exe", "string", "path of the executable; empty when unknown"},
+	{"ancestors.start_time", "string", "when it started"},
+	{"truncated", "bool", "true when exe, cwd, args or ancestors are longer than shown; left out otherwise"},
+	{"cgroup_id", "uint64", "cgroup v2 id"},
+	{"netns", "uint32", "inode of the network namespace"},
+	{"pidns", "uint32", "inode of the pid namespace"},
+}
+
 // The fields that every event begins with. The key "event" comes between Time
 // and Host; it is the kind's to write.
 var (
@@ -29,7 +56,7 @@ var (
 	FieldHost = Field{
 		Name: "host", Type: "string",
 		Doc:    "name of the observing host",
-		Append: func(dst []byte, e *Event) []byte { return appendQuoted(dst, e.Host) },
+		Append: appendHost,
 	}
 	FieldObserver = Field{
 		Name: "observer", Type: "string",
@@ -131,23 +158,15 @@ var (
 	}
 	FieldProcess = Field{
 		Name: "process", Type: "object",
-		Doc: "the process that asked; left out when the observer is passive",
-		Sub: []SubField{
-			{"attribution", "string", "method that found the process: query_egress (the task that ran when the query left its socket), socket_sender (the task that last sent on the socket) or none"},
-			{"pid", "uint32", "process id"},
-			{"tid", "uint32", "thread id"},
-			{"ppid", "uint32", "parent's process id"},
-			{"ns_pid", "uint32", "process id inside its own pid namespace"},
-			{"uid", "uint32", "user id"},
-			{"gid", "uint32", "group id"},
-			{"comm", "string", "name of the thread group leader"},
-			{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
-			{"start_time", "string", "when the process started: RFC 3339, UTC"},
-			{"cgroup_id", "uint64", "cgroup v2 id"},
-			{"netns", "uint32", "inode of the network namespace"},
-			{"pidns", "uint32", "inode of the pid namespace"},
-		},
+		Doc:    "the process that asked; left out when the observer is passive",
+		Sub:    partyFields,
 		Append: appendProcess,
+	}
+	FieldServerProcess = Field{
+		Name: "server_process", Type: "object",
+		Doc:    "the process that answers, with the keys of process; left out unless it is known to run on this host",
+		Sub:    partyFields,
+		Append: appendServerProcess,
 	}
 	FieldIP = Field{
 		Name: "ip", Type: "object", Doc: "the IP header",

@@ -34,7 +34,8 @@ type Birth struct {
 	ParentTGID  uint32   // who forked it, 0 after execve
 	ParentStart uint64   // as in Identity
 	Exe         string   // after execve: the path, any octet, "" when unknown
-	Args        string   // after execve: see Process
+	Cwd         string   // after execve: the working directory, as Exe
+	Args        string   // after execve: as in Process, with the secrets
 }
 
 // AppendComm appends the process name as printable ASCII (see AppendSafe).

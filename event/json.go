@@ -30,6 +30,11 @@ func (e *Event) keep(dst []byte, start, before, limit int) ([]byte, bool) {
 	return dst[:before], false
 }
 
+func appendHost(dst []byte, e *Event) []byte {
+	dst, _ = appendCut(dst, e.Host, maxHostText)
+	return dst
+}
+
 func appendMetadata(dst []byte, e *Event) []byte {
 	m := &e.Meta
 	dst = AppendAddr(append(dst, `{"src_ip":"`...), m.SrcIP)
@@ -324,6 +329,13 @@ func appendProcess(dst []byte, e *Event) []byte {
 	return appendParty(dst, &e.Asker)
 }
 
+func appendServerProcess(dst []byte, e *Event) []byte {
+	if e.Server.ID == nil {
+		return dst
+	}
+	return appendParty(dst, &e.Server)
+}
+
 func appendParty(dst []byte, who *Party) []byte {
 	dst = append(append(append(dst, `{"attribution":"`...), who.Attribution.String()...), '"')
 	if id := who.ID; id != nil {
@@ -333,14 +345,12 @@ func appendParty(dst []byte, who *Party) []byte {
 		dst = AppendUint(append(dst, `,"ns_pid":`...), uint64(id.NsTGID))
 		dst = AppendUint(append(dst, `,"uid":`...), uint64(id.UID))
 		dst = AppendUint(append(dst, `,"gid":`...), uint64(id.GID))
-		dst = append(dst, `,"comm":"`...)
-		at := len(dst)
-		dst = escapeTail(id.AppendComm(dst), at)
-		dst = append(dst, '"')
+		if who.User != "" {
+			dst, _ = appendCut(append(dst, `,"user":`...), who.User, maxUserText)
+		}
+		dst = append(appendComm(append(dst, `,"comm":"`...), &id.Comm), '"')
 		if p := who.Process; p != nil {
-			dst = appendQuoted(append(dst, `,"exe":`...), p.Exe)
-			dst = AppendTime(append(dst, `,"start_time":"`...), p.StartTime)
-			dst = append(dst, '"')
+			dst = p.appendTo(dst)
 		}
 		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
 		dst = AppendUint(append(dst, `,"netns":`...), uint64(id.NetNS))

@@ -42,17 +42,30 @@ type seen struct {
 		LatencyUS   *uint64 `json:"latency_us"`
 		Retransmits int     `json:"retransmits"`
 	} `json:"transaction"`
-	Process *struct {
-		Attribution string `json:"attribution"`
-		PID         int    `json:"pid"`
-		TID         int    `json:"tid"`
-		PPID        int    `json:"ppid"`
-		UID         int    `json:"uid"`
-		Comm        string `json:"comm"`
-		Exe         string `json:"exe"`
-		StartTime   string `json:"start_time"`
-		NetNS       uint64 `json:"netns"`
-	} `json:"process"`
+	Process *party `json:"process"`
+	Server  *party `json:"server_process"`
+}
+
+type party struct {
+	Attribution string   `json:"attribution"`
+	PID         int      `json:"pid"`
+	TID         int      `json:"tid"`
+	PPID        int      `json:"ppid"`
+	UID         int      `json:"uid"`
+	User        string   `json:"user"`
+	Comm        string   `json:"comm"`
+	Exe         string   `json:"exe"`
+	ExeSHA256   string   `json:"exe_sha256"`
+	Cwd         string   `json:"cwd"`
+	Args        []string `json:"args"`
+	StartTime   string   `json:"start_time"`
+	Ancestors   []struct {
+		PID       int    `json:"pid"`
+		Comm      string `json:"comm"`
+		Exe       string `json:"exe"`
+		StartTime string `json:"start_time"`
+	} `json:"ancestors"`
+	NetNS uint64 `json:"netns"`
 }
 
 // agent is a running dnshark whose JSON is read as it comes.

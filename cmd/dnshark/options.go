@@ -15,6 +15,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
+	"github.com/dnshark-io/dnshark/internal/proc"
 )
 
 // options is what the command line says. Its fields are the flags'.
@@ -38,6 +39,7 @@ type options struct {
 	iface    string
 	duration time.Duration
 	observer string
+	args     string
 }
 
 const (
@@ -70,6 +72,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
+	f.StringVar(&o.args, "args", "redacted", "what to `SHOW` of command lines: none, redacted (no values of arguments that look secret) or all")
 }
 
 // complete tells shells what the values of flags may be.
@@ -90,6 +93,7 @@ func (o *options) complete(cmd *cobra.Command) {
 		"events":   values(events...),
 		"output":   values(output.Formats...),
 		"observer": values("client", "server", "both"),
+		"args":     values(proc.ArgsNames...),
 		"ports":    values("53", "5353", "5355", "any"),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
@@ -139,6 +143,15 @@ func (o *options) observers() (policy.Observer, error) {
 		return policy.Observer{Client: true, Server: true}, nil
 	}
 	return policy.Observer{}, usagef("--observer is client, server or both, not %q", o.observer)
+}
+
+// processes returns the step that says more about processes.
+func (o *options) processes() (*proc.Table, error) {
+	args, err := proc.ParseArgs(o.args)
+	if err != nil {
+		return nil, usagef("--args: %v", err)
+	}
+	return &proc.Table{Args: args}, nil
 }
 
 // encoder returns the encoder that was asked for, or the one that fits out.

@@ -14,7 +14,6 @@ import (
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
-	"github.com/dnshark-io/dnshark/internal/proc"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
@@ -30,6 +29,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		return err
 	}
 	observers, err := o.observers()
+	if err != nil {
+		return err
+	}
+	processes, err := o.processes()
 	if err != nil {
 		return err
 	}
@@ -77,7 +80,6 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if needs&kind.NeedPairing != 0 {
 		stages = append(stages, table)
 	}
-	processes := &proc.Table{}
 	if live {
 		stages = append(stages, processes)
 	}

@@ -455,15 +455,14 @@ int dnshark_egress(struct __sk_buff *skb)
 /*
  * Writes the names on the way from a file to the root of its mount namespace,
  * each with its NUL: what /proc/PID/exe shows, in reverse. Returns 0 when there
- * is no such way, or it is too long. bpf_d_path does this, but not in
- * tracepoints. A path that is renamed meanwhile may come out mixed, of names
- * that all stood in directories which the renaming one may write to.
+ * is no such way, or it is too long; the root itself is a single NUL.
+ * bpf_d_path does this, but not in tracepoints. A path that is renamed meanwhile
+ * may come out mixed, of names that all stood in directories which the renaming
+ * one may write to.
  */
-static __always_inline __u32 path_of(struct file *file, char *to)
+static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, char *to)
 {
 	const __u64 in_mount = bpf_core_field_offset(struct mount, mnt);
-	struct dentry *d = BPF_CORE_READ(file, f_path.dentry);
-	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
 	__u32 n = 0;
 
 	for (int i = 0; i < 64; i++) {
@@ -474,8 +473,12 @@ static __always_inline __u32 path_of(struct file *file, char *to)
 			struct mount *m = (void *)mnt - in_mount;
 			struct mount *below = BPF_CORE_READ(m, mnt_parent);
 
-			if (below == m)
-				return n;
+			if (below == m) {
+				if (n)
+					return n;
+				*to = 0;
+				return 1;
+			}
 			d = BPF_CORE_READ(m, mnt_mountpoint);
 			mnt = (void *)below + in_mount;
 			continue;
@@ -528,14 +531,16 @@ int dnshark_exec(__u64 *ctx)
 	__u64 start, n;
 	struct birth *b;
 
-	b = new_birth(t, BIRTH_EXEC, PATH_BYTES + ARGS_BYTES);
+	b = new_birth(t, BIRTH_EXEC, 2 * PATH_BYTES + ARGS_BYTES);
 	if (!b)
 		return 0;
+	b->cwd_len = path_of(BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry),
+			     b->data + PATH_BYTES + ARGS_BYTES);
 	if (mm) {
 		struct file *exe = mm->exe_file;
 
 		if (exe)
-			b->path_len = path_of(exe, b->data);
+			b->path_len = path_of(BPF_CORE_READ(exe, f_path.mnt), BPF_CORE_READ(exe, f_path.dentry), b->data);
 		start = mm->arg_start;
 		n = mm->arg_end - start;
 		if (n > ARGS_BYTES)

@@ -11,7 +11,7 @@ const (
 	WhoSender = 1 // Record.ID sent this very packet
 	WhoOwner  = 2 // Record.ID last sent on the socket
 
-	PathBytes = 768 // of the executable's path
+	PathBytes = 768 // of the paths of executable and working directory
 	ArgsBytes = 256 // of a command line
 
 	BirthFork = 3 // Birth.Kind; lower ones are the direction of a packet
@@ -40,16 +40,17 @@ type Record struct {
 }
 
 // Birth is the header of a sample about a process. When Kind is BirthExec,
-// PathBytes and ArgsBytes octets follow, of which PathLen and ArgsLen are used.
-// The path is there in reverse: file name, directory, and so on up to the root,
-// each with a NUL.
+// PathBytes, ArgsBytes and PathBytes octets follow, of which PathLen, ArgsLen and
+// CwdLen are used. Paths are there in reverse: file name, directory, and so on up
+// to the root, each with a NUL.
 type Birth struct {
 	Time        uint64 // CLOCK_MONOTONIC
 	ParentStart uint64
 	ParentTGID  uint32
 	PathLen     uint32
 	ArgsLen     uint32
-	_           [20]byte
+	CwdLen      uint32
+	_           [16]byte
 	Kind        uint8 // where Record has Dir
 	_           [7]byte
 	ID          event.Identity

@@ -85,11 +85,12 @@ struct birth {
 	__u32 parent_tgid;
 	__u32 path_len; /* of an exec, up to PATH_BYTES; 0 when unknown */
 	__u32 args_len; /* of an exec, up to ARGS_BYTES */
-	__u32 zero[5];
+	__u32 cwd_len; /* of an exec: the working directory, as path_len */
+	__u32 zero[4];
 	__u8 kind;
 	__u8 zero2[7];
 	struct identity id;
-	char data[]; /* of an exec: path in PATH_BYTES, args in ARGS_BYTES */
+	char data[]; /* of an exec: path in PATH_BYTES, args in ARGS_BYTES, cwd in PATH_BYTES */
 };
 
 _Static_assert(__builtin_offsetof(struct birth, kind) == __builtin_offsetof(struct record, dir) &&

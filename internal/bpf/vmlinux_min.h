@@ -165,6 +165,10 @@ struct file {
 	struct inode *f_inode;
 };
 
+struct fs_struct {
+	struct path pwd;
+};
+
 struct mm_struct {
 	struct file *exe_file;
 	unsigned long arg_start;
@@ -221,6 +225,7 @@ struct task_struct {
 	__u64 start_boottime;
 	char comm[16];
 	struct mm_struct *mm;
+	struct fs_struct *fs;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;

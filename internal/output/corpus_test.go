@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,6 +180,41 @@ func TestHostileMessages(t *testing.T) {
 	if whole < 2000 || broken < 200 {
 		t.Error("the corpus has more")
 	}
+}
+
+// Nor do processes and hosts that are made to be long break the bounds.
+func TestHostileProcesses(t *testing.T) {
+	process := &event.Process{
+		Exe: strings.Repeat("\x01", 4096), Cwd: strings.Repeat("\\", 4096), Args: strings.Repeat("\"\xff\x00", 100),
+		ExeSHA256: strings.Repeat("0a", 32),
+	}
+	for range event.MaxAncestors {
+		process.Ancestors = append(process.Ancestors, event.Ancestor{Comm: [16]byte{1, 1, 1, 1}, Exe: strings.Repeat("\n", 60)})
+	}
+	process.Render()
+	who := event.Party{ID: &event.Identity{TGID: 1 << 31, Cgroup: 1 << 63}, Process: process, User: strings.Repeat("\x7f", 500)}
+	for i := range who.ID.Comm {
+		who.ID.Comm[i] = 0x80
+	}
+	j, b, buf, longest := NewJSON(), &event.Batch{Host: strings.Repeat("\r", 5000)}, make([]byte, 0, 1<<20), 0
+	for _, h := range corpus(t) {
+		for kinds := uint32(1); kinds < 1<<4; kinds <<= 1 {
+			b.Reset()
+			e := b.Next()
+			e.Kinds, e.Observer, e.Asker, e.Server = kinds, event.Client, who, who
+			e.Txn.State = event.StateAnswered
+			e.Msg.Unpack(h.raw)
+			buf = j.Append(buf[:0], b)
+			longest = max(longest, len(buf))
+			if len(buf) > maxEvent || !json.Valid(buf) {
+				t.Errorf("%s: %d octets, JSON: %v", h.ID, len(buf), json.Valid(buf))
+			}
+			if i := bytes.IndexFunc(buf[:len(buf)-1], func(r rune) bool { return r < 0x20 || r > 0x7e }); i >= 0 {
+				t.Errorf("%s: octet %#x in the output", h.ID, buf[i])
+			}
+		}
+	}
+	t.Logf("the longest event has %d octets", longest)
 }
 
 // What the worst message costs, from octets to JSON.

@@ -18,6 +18,11 @@ import (
 func batch(t testing.TB) *event.Batch {
 	t.Helper()
 	b := &event.Batch{Host: "host.example"}
+	process := &event.Process{
+		Exe: "/usr/bin/dig", Cwd: "/root", Args: "dig\x00" + strings.Repeat("\x01", 400), ExeSHA256: strings.Repeat("0a", 32),
+		Ancestors: []event.Ancestor{{PID: 9, Comm: [16]byte{'s', 'h'}, Exe: "/bin/sh"}},
+	}
+	process.Render()
 	for i, text := range []string{
 		"a.example. 300 IN A 192.0.2.1", "a.example. 300 IN CNAME b.example.", "a.example. 60 IN AAAA 2001:db8::1",
 		"a.example. 5 IN MX 10 mx.example.", `a.example. 5 IN TXT "quote \" slash \\ \001"`,
@@ -47,8 +52,10 @@ func batch(t testing.TB) *event.Batch {
 		e.Asker = event.Party{
 			ID:          &event.Identity{TGID: 10, TID: 11, Comm: [16]byte{'d', 'i', 'g'}},
 			Attribution: event.AttributionQueryEgress,
-			Process:     &event.Process{Exe: "/usr/bin/dig"},
+			Process:     process,
+			User:        "root",
 		}
+		e.Server = e.Asker
 		e.Txn = event.Transaction{State: event.StateAnswered, Latency: 1_234_567}
 		e.Msg.Unpack(raw)
 	}

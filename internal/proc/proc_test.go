@@ -2,6 +2,7 @@ package proc
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +14,15 @@ import (
 
 func self(t *testing.T) *event.Identity {
 	t.Helper()
-	ticks := startTicks("/proc/self")
-	if ticks == 0 {
+	stat, ok := readStat("/proc/self")
+	if !ok {
 		t.Fatal("the start time of this process is not readable")
 	}
 	var exe unix.Stat_t
 	if err := unix.Stat("/proc/self/exe", &exe); err != nil {
 		t.Fatal(err)
 	}
-	return &event.Identity{TGID: uint32(os.Getpid()), Start: ticks*nsPerTick + 1234, ExeIno: exe.Ino}
+	return &event.Identity{TGID: uint32(os.Getpid()), Start: stat.start*nsPerTick + 1234, PPID: uint32(os.Getppid()), ExeIno: exe.Ino}
 }
 
 func TestFindSelf(t *testing.T) {
@@ -36,6 +37,17 @@ func TestFindSelf(t *testing.T) {
 	}
 	if first, _, _ := strings.Cut(p.Args, "\x00"); first != os.Args[0] || len(p.Args) > maxArgs {
 		t.Errorf("args = %q, want %q first", p.Args, os.Args[0])
+	}
+	if cwd, _ := os.Getwd(); p.Cwd != cwd {
+		t.Errorf("cwd = %q, want %q", p.Cwd, cwd)
+	}
+	parent := p.Ancestors[0]
+	exe, _ := os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/exe")
+	if parent.PID != uint32(os.Getppid()) || parent.Exe != exe || parent.Comm[0] == 0 || parent.StartTime > p.StartTime {
+		t.Errorf("parent = %+v, want %s", parent, exe)
+	}
+	if last := p.Ancestors[len(p.Ancestors)-1]; last.PID != 1 && len(p.Ancestors) != event.MaxAncestors {
+		t.Errorf("the ancestors end with process %d", last.PID)
 	}
 	if age := time.Since(time.Unix(0, p.StartTime)); age < 0 || age > time.Hour {
 		t.Errorf("the process seems to have started %v ago", age)
@@ -71,7 +83,7 @@ func TestExec(t *testing.T) {
 	var table Table
 	before, after, reused := gone(5), gone(5), gone(6)
 	after.ExeIno = 4
-	table.Birth(&event.Birth{ID: before, Exe: "/bin/sh", Args: "sh\x00-c\x00"})
+	table.Birth(&event.Birth{ID: before, Exe: "/bin/sh", Args: "sh\x00--token\x00s\x00", Cwd: "/root"})
 	table.Birth(&event.Birth{ID: after, Exe: "/usr/bin/dig"})
 	b := event.Batch{}
 	for _, id := range []*event.Identity{&after, &before, &reused, nil} {
@@ -86,8 +98,8 @@ func TestExec(t *testing.T) {
 	if b.Events[3].Asker.Process != nil {
 		t.Error("a process for nobody")
 	}
-	if p := b.Events[1].Asker.Process; p.Args != "sh\x00-c\x00" {
-		t.Errorf("args = %q", p.Args)
+	if p := b.Events[1].Asker.Process; p.Args != "sh\x00--token\x00[redacted]\x00" || p.Cwd != "/root" {
+		t.Errorf("%+v", *p)
 	}
 }
 
@@ -114,6 +126,83 @@ func TestFork(t *testing.T) {
 	}
 }
 
+// Ancestors are who they were when they forked, whatever became of them or of
+// their ids.
+func TestAncestors(t *testing.T) {
+	var table Table
+	id := gone(100)
+	table.Birth(&event.Birth{ID: id, Exe: "/sbin/init"})
+	for i := range uint64(7) {
+		child := id
+		child.TGID++
+		child.Start++
+		child.Comm = [16]byte{byte('a' + i)}
+		table.Birth(&event.Birth{ID: child, ParentTGID: id.TGID, ParentStart: id.Start})
+		child.ExeIno++
+		table.Birth(&event.Birth{ID: child, Exe: "/bin/" + strconv.Itoa(int(i))})
+		id = child
+	}
+	// The parent runs something else, ends, and its id is another's.
+	parent := id
+	parent.TGID, parent.Start, parent.ExeIno = id.TGID-1, id.Start-1, 77
+	table.Birth(&event.Birth{ID: parent, Exe: "/bin/other"})
+	parent.Start += 1000
+	table.Birth(&event.Birth{ID: parent, Exe: "/bin/stranger"})
+	p := table.find(&id)
+	if p.Exe != "/bin/6" || len(p.Ancestors) != event.MaxAncestors {
+		t.Fatalf("%s with %d ancestors, want %d", p.Exe, len(p.Ancestors), event.MaxAncestors)
+	}
+	for i, a := range p.Ancestors {
+		n := 5 - i
+		if a.PID != id.TGID-uint32(i)-1 || a.Exe != "/bin/"+strconv.Itoa(n) || a.Comm[0] != byte('a'+n) ||
+			a.StartTime != p.StartTime-int64(i)-1 {
+			t.Errorf("ancestor %d: %+v", i, a)
+		}
+	}
+	// A child that never calls execve has its parent's parents too.
+	child := id
+	child.TGID++
+	table.Birth(&event.Birth{ID: child, ParentTGID: id.TGID, ParentStart: id.Start})
+	if p := table.find(&child); p.Exe != "/bin/6" || p.Ancestors[0].Exe != "/bin/6" || p.Ancestors[1].Exe != "/bin/5" {
+		t.Errorf("the child that only was forked: %+v", p.Ancestors)
+	}
+}
+
+// Once an event has a process, nothing is allocated for the next.
+func TestProcessAllocations(t *testing.T) {
+	var table Table
+	id := gone(5)
+	table.Birth(&event.Birth{ID: id, Exe: "/bin/sh", Args: "sh\x00"})
+	b := event.Batch{}
+	b.Next().Asker.ID = &id
+	table.Process(&b)
+	if n := testing.AllocsPerRun(100, func() { table.Process(&b) }); n != 0 {
+		t.Errorf("%v allocations per event, want none", n)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	for _, test := range []struct{ name, want string }{
+		{"none", ""}, {"redacted", "x\x00-key\x00[redacted]\x00"}, {"all", "x\x00-key\x00k\x00"},
+	} {
+		args, err := ParseArgs(test.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, id := Table{Args: args}, gone(5)
+		table.Birth(&event.Birth{ID: id, Exe: "/bin/x", Args: "x\x00-key\x00k\x00"})
+		b := event.Batch{}
+		b.Next().Asker.ID = &id
+		table.Process(&b)
+		if p := b.Events[0].Asker.Process; p.Args != test.want {
+			t.Errorf("%s: %q, want %q", test.name, p.Args, test.want)
+		}
+	}
+	if _, err := ParseArgs("some"); err == nil {
+		t.Error("no error")
+	}
+}
+
 // On a busy host entries are of use for a while after their processes ended.
 func TestKept(t *testing.T) {
 	var table Table
@@ -135,7 +224,7 @@ func TestKept(t *testing.T) {
 			}
 		}
 	}
-	if n := len(table.young) + len(table.old); n >= int(start) {
+	if n := len(table.young) + len(table.old); n >= 2*int(start) { // each birth makes two
 		t.Errorf("all %d entries are still there", n)
 	}
 }

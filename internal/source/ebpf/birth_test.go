@@ -78,6 +78,7 @@ func TestBirths(t *testing.T) {
 		{"bind mount in a namespace", []string{"unshare", "-m", "sh", "-c",
 			"mount --bind " + filepath.Dir(mounted) + " " + dir + "/mounted && exec " + dir + "/mounted/sleep 10"}, false},
 		{"script", []string{filepath.Join(dir, "script")}, false},
+		{"from the root directory", []string{"sh", "-c", "cd / && exec " + plain + " 10"}, false},
 	} {
 		cmd := exec.Command(test.args[0], test.args[1:]...)
 		cmd.Dir = dir
@@ -116,6 +117,9 @@ func TestBirths(t *testing.T) {
 		checkProcess(t, test.what, &last.ID, pid)
 		if exe := last.Exe; exe != want && !(test.unknown && exe == "") || test.unknown && exe != "" {
 			t.Errorf("%s: %q, want %q", test.what, exe, want)
+		}
+		if wantCwd, _ := os.Readlink(proc + "/cwd"); last.Cwd != wantCwd {
+			t.Errorf("%s: cwd %q, want %q", test.what, last.Cwd, wantCwd)
 		}
 		if whole := string(args); last.Args != whole[:min(len(whole), 256)] {
 			t.Errorf("%s: args %q, want %q", test.what, last.Args, whole)

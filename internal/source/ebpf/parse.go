@@ -82,10 +82,11 @@ func (b *batch) addBirth(sample []byte) bool {
 	switch data := sample[headerSize:]; {
 	case r.Kind == bpf.BirthFork:
 		birth.ParentTGID, birth.ParentStart = r.ParentTGID, r.ParentStart
-	case r.Kind == bpf.BirthExec && len(data) >= bpf.PathBytes+bpf.ArgsBytes &&
-		r.PathLen <= bpf.PathBytes && r.ArgsLen <= bpf.ArgsBytes:
+	case r.Kind == bpf.BirthExec && len(data) >= 2*bpf.PathBytes+bpf.ArgsBytes &&
+		r.PathLen <= bpf.PathBytes && r.ArgsLen <= bpf.ArgsBytes && r.CwdLen <= bpf.PathBytes:
 		birth.Exe = absolute(data[:r.PathLen])
 		birth.Args = string(data[bpf.PathBytes:][:r.ArgsLen])
+		birth.Cwd = absolute(data[bpf.PathBytes+bpf.ArgsBytes:][:r.CwdLen])
 	default:
 		return false
 	}

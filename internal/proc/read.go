@@ -1,0 +1,126 @@
+package proc
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// read asks /proc about a process that was not seen to be born. The answer is
+// believed only if process id, start time and file were those of the identity
+// after reading.
+func (t *Table) read(id *event.Identity) *entry {
+	e := &entry{comm: id.Comm}
+	e.StartTime = t.startTime(id)
+	e.Ancestors = t.ancestors(id)
+	dir := procDir(id.TGID)
+	exe, err := os.Readlink(dir + "/exe")
+	if err != nil {
+		return e
+	}
+	cwd, _ := os.Readlink(dir + "/cwd")
+	args := readArgs(dir)
+	var file unix.Stat_t
+	// Only the inode's number: overlayfs and btrfs show another device than
+	// the kernel uses itself.
+	if unix.Stat(dir+"/exe", &file) == nil && file.Ino == id.ExeIno && isAt(id, dir) {
+		e.Exe, e.Cwd, e.Args = exe, cwd, args
+	}
+	return e
+}
+
+func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
+
+// isAt reports whether the process in a directory of /proc is the one meant.
+func isAt(id *event.Identity, dir string) bool {
+	s, ok := readStat(dir)
+	return ok && s.start == id.Start/nsPerTick
+}
+
+// maxArgs is as much as comes with a birth.
+const maxArgs = 256
+
+func readArgs(dir string) string {
+	f, err := os.Open(dir + "/cmdline")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var args [maxArgs]byte
+	n, _ := io.ReadFull(f, args[:])
+	return string(args[:n])
+}
+
+// readAncestors asks /proc who a process descends from. A parent cannot have
+// ended, nor its id been reused, while its child still names it afterwards.
+func (t *Table) readAncestors(id *event.Identity) (list []event.Ancestor) {
+	dir := procDir(id.TGID)
+	child, ok := readStat(dir)
+	if !ok || child.start != id.Start/nsPerTick {
+		return nil
+	}
+	for len(list) < event.MaxAncestors && child.ppid != 0 {
+		above := procDir(child.ppid)
+		parent, ok := readStat(above)
+		exe, _ := os.Readlink(above + "/exe")
+		again, still := readStat(dir)
+		if !ok || !still || again.ppid != child.ppid || again.start != child.start {
+			break
+		}
+		list = append(list, event.Ancestor{
+			PID: child.ppid, Comm: parent.comm, Exe: exe, StartTime: t.bootTime() + int64(parent.start)*nsPerTick,
+		})
+		child, dir = parent, above
+	}
+	return list
+}
+
+// nsPerTick is the unit of times in /proc: USER_HZ is 100 on every platform
+// that Go knows.
+const nsPerTick = 10_000_000
+
+// stat is what is wanted of /proc/PID/stat.
+type stat struct {
+	comm  [16]byte
+	ppid  uint32
+	start uint64 // ticks since boot
+}
+
+func readStat(dir string) (s stat, ok bool) {
+	text, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return s, false
+	}
+	// The name in field 2 may hold spaces and parentheses of its own.
+	begin, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if begin < 0 || end < begin {
+		return s, false
+	}
+	copy(s.comm[:len(s.comm)-1], text[begin+1:end])
+	fields := bytes.Fields(text[end+1:])
+	const ppid, startTime = 4 - 3, 22 - 3 // proc(5) counts from 1, and field 3 comes first here
+	if len(fields) <= startTime {
+		return s, false
+	}
+	parent, err := strconv.ParseUint(string(fields[ppid]), 10, 32)
+	if err != nil {
+		return s, false
+	}
+	s.ppid = uint32(parent)
+	s.start, err = strconv.ParseUint(string(fields[startTime]), 10, 64)
+	return s, err == nil
+}
+
+func bootTime() int64 {
+	var boot unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return 0
+	}
+	return time.Now().UnixNano() - boot.Nano()
+}
