@@ -22,25 +22,25 @@ func AppendTime(dst []byte, t int64) []byte {
 	y, m, d := civil(days)
 	at := len(dst)
 	dst = append(dst, "0000-00-00T00:00:00.000000000Z"...)
-	t30 := dst[at : at+30]
-	put2(t30[0:], y/100)
-	put2(t30[2:], y%100)
-	put2(t30[5:], m)
-	put2(t30[8:], d)
-	put2(t30[11:], int(tod/3600))
-	put2(t30[14:], int(tod/60%60))
-	put2(t30[17:], int(tod%60))
-	low := int(ns % 1e5)
-	put2(t30[20:], int(ns/1e7))
-	put2(t30[22:], int(ns/1e5%100))
-	put2(t30[24:], low/1000)
-	put2(t30[26:], low/10%100)
-	t30[28] = byte('0' + low%10)
+	text := (*[30]byte)(dst[at:])
+	second, low := uint(tod), uint(ns)%1e5
+	put2(text[0:2], uint(y)/100)
+	put2(text[2:4], uint(y)%100)
+	put2(text[5:7], uint(m))
+	put2(text[8:10], uint(d))
+	put2(text[11:13], second/3600)
+	put2(text[14:16], second/60%60)
+	put2(text[17:19], second%60)
+	put2(text[20:22], uint(ns)/1e7)
+	put2(text[22:24], uint(ns)/1e5%100)
+	put2(text[24:26], low/1000)
+	put2(text[26:28], low/10%100)
+	text[28] = byte('0' + low%10)
 	return dst
 }
 
 // put2 writes v, 0 to 99, as two digits.
-func put2(b []byte, v int) { b[1], b[0] = byte('0'+v%10), byte('0'+v/10) }
+func put2(b []byte, v uint) { binary.LittleEndian.PutUint16(b, digits[v%100]) }
 
 // civil turns days since the Unix epoch into a date of the Gregorian calendar.
 // A year is taken to begin in March, so that the leap day is its last one.
@@ -63,24 +63,47 @@ func civil(days int64) (year, month, day int) {
 	return year, month, day
 }
 
-// pairs are the numbers 00 to 99.
-const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748" +
-	"4950515253545556575859606162636465666768697071727374757677787980818283848586878889" + "90919293949596979899"
+// digits are the numbers 00 to 99, as two octets each.
+var digits = func() (t [100]uint16) {
+	for v := range t {
+		t[v] = uint16('0'+v/10) | uint16('0'+v%10)<<8
+	}
+	return t
+}()
 
-// AppendUint appends v in decimal. Most numbers of an event have few digits.
+// small are the numbers 0 to 999: their digits in the lower octets, and how many
+// they are in the highest.
+var small = func() (t [1000]uint32) {
+	for v := range t {
+		var b [4]byte
+		n := len(strconv.AppendUint(b[:0], uint64(v), 10))
+		t[v] = binary.LittleEndian.Uint32(b[:]) | uint32(n)<<24
+	}
+	return t
+}()
+
+// AppendUint appends v in decimal. Most numbers of an event have one digit.
 func AppendUint(dst []byte, v uint64) []byte {
-	switch {
-	case v < 10:
+	if v < 10 {
 		return append(dst, byte('0'+v))
-	case v < 100:
-		return append(dst, pairs[2*v], pairs[2*v+1])
+	}
+	return appendUint(dst, v)
+}
+
+func appendUint(dst []byte, v uint64) []byte {
+	n := len(dst)
+	switch {
+	case cap(dst)-n < 8:
 	case v < 1000:
-		return append(dst, byte('0'+v/100), pairs[2*(v%100)], pairs[2*(v%100)+1])
-	case v < 10000:
-		return append(dst, pairs[2*(v/100)], pairs[2*(v/100)+1], pairs[2*(v%100)], pairs[2*(v%100)+1])
+		w := small[v]
+		binary.LittleEndian.PutUint32(dst[n:n+4], w)
+		return dst[:n+int(w>>24)]
 	case v < 100000:
-		low := v % 10000
-		return append(dst, byte('0'+v/10000), pairs[2*(low/100)], pairs[2*(low/100)+1], pairs[2*(low%100)], pairs[2*(low%100)+1])
+		w := small[v/100]
+		binary.LittleEndian.PutUint32(dst[n:n+4], w)
+		n += int(w >> 24)
+		binary.LittleEndian.PutUint16(dst[n:n+2], digits[v%100])
+		return dst[:n+2]
 	}
 	return strconv.AppendUint(dst, v, 10)
 }
@@ -136,11 +159,12 @@ func escapeTail(dst []byte, at int) []byte {
 	return dst
 }
 
-// needsEscape reports whether one of eight octets is a quote or a backslash.
+// needsEscape reports whether one of eight ASCII octets is a quote or a
+// backslash: without its top bit, only an octet 0 borrows from it.
 func needsEscape(w uint64) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	quote, slash := w^('"'*ones), w^('\\'*ones)
-	return ((quote-ones)&^quote|(slash-ones)&^slash)&tops != 0
+	return ((quote-ones)|(slash-ones))&tops != 0
 }
 
 // appendQuoted appends s, any octets, as a JSON string. Octets that are no

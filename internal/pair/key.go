@@ -76,6 +76,9 @@ func sameQuestion(a, b []byte) bool {
 	if len(a) != len(b) || len(a) < 4 {
 		return false
 	}
+	if string(a) == string(b) { // as nearly always
+		return true
+	}
 	name := len(a) - 4
 	for i := range name {
 		if lower(a[i]) != lower(b[i]) {
