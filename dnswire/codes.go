@@ -144,6 +144,9 @@ func (t Type) Append(dst []byte) []byte {
 
 // Append appends the IANA mnemonic of c, or CLASSnnn (RFC 3597 section 5).
 func (c Class) Append(dst []byte) []byte {
+	if c == ClassIN {
+		return append(dst, "IN"...)
+	}
 	return appendCode(dst, c.name(), "CLASS", uint64(c))
 }
 

@@ -3,6 +3,7 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 )
@@ -157,17 +158,30 @@ func questionOf(m *dnswire.Message, n dnswire.Name, otherwise int) int {
 	return otherwise
 }
 
-// flagNames are the header's flags in wire order.
-var flagNames = [...]struct {
-	bit  dnswire.Flags
-	name string
-}{
-	{dnswire.FlagQR, `"qr",`}, {dnswire.FlagAA, `"aa",`}, {dnswire.FlagTC, `"tc",`}, {dnswire.FlagRD, `"rd",`},
-	{dnswire.FlagRA, `"ra",`}, {dnswire.FlagZ, `"z",`}, {dnswire.FlagAD, `"ad",`}, {dnswire.FlagCD, `"cd",`},
-}
+// flagLists are the elements of the list of flags, in wire order, for all
+// combinations.
+var flagLists = func() (lists [256]string) {
+	for i := range lists {
+		var names []string
+		for bit, name := range [...]string{`"cd"`, `"ad"`, `"z"`, `"ra"`, `"rd"`, `"tc"`, `"aa"`, `"qr"`} {
+			if i>>bit&1 != 0 {
+				names = append([]string{name}, names...)
+			}
+		}
+		lists[i] = strings.Join(names, ",")
+	}
+	return lists
+}()
+
+// flagIndex returns the flags without opcode and response code: QR and the seven
+// in a row from AA to CD.
+func flagIndex(f dnswire.Flags) uint8 { return uint8(f>>15<<7 | f>>4&0x7f) }
 
 // countKeys are the header's names of the sections (RFC 1035 section 4.1.1).
 var countKeys = [...]string{`,"counts":{"qd":`, `,"an":`, `,"ns":`, `,"ar":`}
+
+// fewRecords are the counts of a usual message, to be written over.
+const fewRecords = `,"counts":{"qd":0,"an":0,"ns":0,"ar":0`
 
 // closeList replaces the comma behind the last element, if any, by a bracket.
 func closeList(dst []byte) []byte {
@@ -183,13 +197,8 @@ func appendDNS(dst []byte, e *Event) []byte {
 	dst = AppendUint(append(dst, `{"id":`...), uint64(m.ID))
 	dst = m.Flags.Opcode().Append(append(dst, `,"opcode":"`...))
 	dst = m.RCode().Append(append(dst, `","rcode":"`...))
-	dst = append(dst, `","flags":[`...)
-	for i := range flagNames {
-		if m.Flags&flagNames[i].bit != 0 {
-			dst = append(dst, flagNames[i].name...)
-		}
-	}
-	dst = append(closeList(dst), `,"questions":[`...)
+	dst = append(append(dst, `","flags":[`...), flagLists[flagIndex(m.Flags)]...)
+	dst = append(dst, `],"questions":[`...)
 	for i, more := 0, true; i < len(m.Questions) && more; i++ {
 		before := len(dst)
 		q := &m.Questions[i]
@@ -205,8 +214,16 @@ func appendDNS(dst []byte, e *Event) []byte {
 	if hasOPT {
 		dst = e.appendEDNS(dst, start, &opt)
 	}
-	for i, key := range countKeys {
-		dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
+	if m.Seen[0] < 10 && m.Seen[1] < 10 && m.Seen[2] < 10 && m.Seen[3] < 10 {
+		dst = append(dst, fewRecords...)
+		text := dst[len(dst)-len(fewRecords):]
+		for i := range m.Seen {
+			text[len(fewRecords)-1-len(`,"an":0`)*(len(m.Seen)-1-i)] += byte(m.Seen[i])
+		}
+	} else {
+		for i, key := range countKeys {
+			dst = AppendUint(append(dst, key...), uint64(m.Seen[i]))
+		}
 	}
 	dst = AppendUint(append(dst, `},"size":`...), uint64(len(m.Raw)+e.Missing))
 	if e.Missing == 0 && (e.Capped || capped(m)) {

@@ -51,10 +51,10 @@ func (k *jsonKind) append(dst []byte, e *event.Event) []byte {
 	start := len(dst)
 	e.Begin()
 	for i := range k.fields {
-		before := len(dst)
-		dst = append(dst, k.fields[i].key...)
+		f, before := &k.fields[i], len(dst)
+		dst = append(dst, f.key...)
 		value := len(dst)
-		dst = k.fields[i].append(dst, e)
+		dst = f.append(dst, e)
 		if len(dst) == value {
 			dst = dst[:before]
 		}

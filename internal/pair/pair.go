@@ -57,6 +57,7 @@ type waiting struct {
 	iface       uint16 // index in Table.ifaces
 	size        uint16 // octets of the query that are kept
 	missing     uint16 // octets of it that are not
+	question    uint16 // octets of its first question, 0 when that is not whole; see question
 	query       [inlineQuery]byte
 }
 
@@ -188,6 +189,11 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
 	w.long, w.identity = none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
+	if q := question(&e.Msg); len(q) <= len(raw)-dnswire.HeaderLen {
+		w.question = uint16(len(q))
+	} else {
+		w.question = 0
+	}
 	w.size, w.missing = uint16(len(raw)), uint16(e.Missing+len(e.Msg.Raw)-len(raw))
 	if len(raw) > inlineQuery {
 		w.long = t.long.get()
@@ -236,23 +242,12 @@ func (t *Table) stored(w *waiting) []byte {
 	return w.query[:w.size]
 }
 
-// question returns the first question of a stored query, or nil; see question.
+// question returns the first question of a stored query, or nil.
 func (t *Table) question(w *waiting) []byte {
-	raw := t.stored(w)
-	for off := dnswire.HeaderLen; off < len(raw); {
-		c := int(raw[off])
-		if off++; c == 0 {
-			if end := off + 4; end <= len(raw) {
-				return raw[dnswire.HeaderLen:end]
-			}
-			return nil
-		}
-		if c >= 0x40 {
-			return nil
-		}
-		off += c
+	if w.question == 0 {
+		return nil
 	}
-	return nil
+	return t.stored(w)[dnswire.HeaderLen:][:w.question]
 }
 
 func (t *Table) answer(b *event.Batch, at int) {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"io/fs"
 	"net"
 	"os"
@@ -250,20 +251,34 @@ func TestMemory(t *testing.T) {
 	for range 300 {
 		ng.iface(1, 0, name)
 	}
-	var zipped bytes.Buffer
-	g := gzip.NewWriter(&zipped)
-	head := classicFile(binary.LittleEndian, magicMicro, 1)
-	g.Write(head)
-	for range 256 { // empty packets, 256 MiB
-		g.Write(make([]byte, 1<<20))
+	// Empty packets, 256 MiB, with noise at the end of each MiB that keeps the
+	// ratio below the limit, or without.
+	zipped := func(noise int) []byte {
+		var file bytes.Buffer
+		g := gzip.NewWriter(&file)
+		g.Write(classicFile(binary.LittleEndian, magicMicro, 1))
+		rng := rand.NewChaCha8([32]byte{})
+		for range 256 {
+			mib := make([]byte, 1<<20)
+			for at := len(mib) - noise; at < len(mib); at += recordHeader {
+				rng.Read(mib[at : at+8]) // the time
+			}
+			g.Write(mib)
+		}
+		g.Close()
+		return file.Bytes()
 	}
-	g.Close()
-	for name, file := range map[string][]byte{"interfaces": ng.file, "bomb": zipped.Bytes()} {
-		path := write(t, name, file)
+	for _, test := range []struct {
+		name string
+		file []byte
+		want error
+	}{{"interfaces", ng.file, nil}, {"dense", zipped(16 << 10), nil}, {"bomb", zipped(0), ErrUnsupported}} {
+		name := test.name
+		path := write(t, name, test.file)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		lanes, _ := New([]string{path}, Options{}).Open(1)
-		if err := lanes[0].Run(context.Background(), func([]source.Frame) error { return nil }); err != nil {
+		if err := lanes[0].Run(context.Background(), func([]source.Frame) error { return nil }); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		runtime.ReadMemStats(&after)

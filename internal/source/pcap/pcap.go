@@ -9,9 +9,9 @@ import (
 
 // classic reads records of a pcap file (draft-ietf-opsawg-pcap section 5).
 type classic struct {
-	order binary.ByteOrder
-	unit  int64 // ns per unit of the fraction of a second
-	link  source.LinkType
+	swap bool  // the file's byte order is big endian
+	unit int64 // ns per unit of the fraction of a second
+	link source.LinkType
 }
 
 const (
@@ -26,18 +26,15 @@ const (
 // newPcap reads the file header.
 func newPcap(r *reader) (*classic, error) {
 	h, err := r.peek(fileHeader)
-	c := &classic{}
-	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		switch order.Uint32(h) {
-		case magicMicro:
-			c.order, c.unit = order, 1000
-		case magicNano:
-			c.order, c.unit = order, 1
-		case magicModified:
-			return nil, fmt.Errorf("%w: modified pcap; convert it: editcap FILE NEWFILE", ErrUnsupported)
-		}
-	}
-	if c.order == nil {
+	c := &classic{swap: h[0] == magicMicro>>24}
+	switch c.uint32(h) {
+	case magicMicro:
+		c.unit = 1000
+	case magicNano:
+		c.unit = 1
+	case magicModified:
+		return nil, fmt.Errorf("%w: modified pcap; convert it: editcap FILE NEWFILE", ErrUnsupported)
+	default:
 		return nil, fmt.Errorf("%w: it is neither pcap nor pcapng", ErrNotCapture)
 	}
 	if len(h) < fileHeader {
@@ -47,7 +44,7 @@ func newPcap(r *reader) (*classic, error) {
 		return nil, fmt.Errorf("%w within its header", ErrCut)
 	}
 	// The upper half of the field tells of frame check sequences.
-	network := uint16(c.order.Uint32(h[20:]))
+	network := uint16(c.uint32(h[20:]))
 	if c.link = linkType(network); !known(c.link) {
 		return nil, fmt.Errorf("%w: link type %d", ErrUnsupported, network)
 	}
@@ -55,12 +52,19 @@ func newPcap(r *reader) (*classic, error) {
 	return c, nil
 }
 
+func (c *classic) uint32(b []byte) uint32 {
+	if c.swap {
+		return binary.BigEndian.Uint32(b)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
 func (c *classic) next(r *reader, f *source.Frame) error {
 	h, err := r.window(recordHeader)
 	if err != nil {
 		return err
 	}
-	captured, wire := c.order.Uint32(h[8:]), c.order.Uint32(h[12:])
+	captured, wire := c.uint32(h[8:]), c.uint32(h[12:])
 	if captured > MaxFrame {
 		return fmt.Errorf("%w: a packet of %d octets is impossible", ErrCut, captured)
 	}
@@ -69,7 +73,7 @@ func (c *classic) next(r *reader, f *source.Frame) error {
 	if err != nil {
 		return cutAtEnd(err)
 	}
-	f.Time = int64(c.order.Uint32(h))*1e9 + int64(c.order.Uint32(h[4:]))*c.unit
+	f.Time = int64(c.uint32(h))*1e9 + int64(c.uint32(h[4:]))*c.unit
 	f.Data = w[recordHeader:n:n]
 	f.WireLen = max(int(wire), int(captured))
 	f.Link = c.link
