@@ -37,8 +37,7 @@ type Use struct {
 	For  string // what works with it
 }
 
-// Uses lists the capabilities of which dnshark can make use. CAP_SYS_ADMIN is
-// not among them, although it implies the first three.
+// Uses lists the capabilities of which dnshark can make use.
 var Uses = []Use{
 	{Of(unix.CAP_BPF), "CAP_BPF", "loading eBPF programs"},
 	{Of(unix.CAP_NET_ADMIN), "CAP_NET_ADMIN", "attaching them to the sockets of the host"},
@@ -46,6 +45,9 @@ var Uses = []Use{
 	{Of(unix.CAP_SYS_PTRACE), "CAP_SYS_PTRACE", "executables of processes of other users that are older than dnshark"},
 	{Of(unix.CAP_NET_RAW), "CAP_NET_RAW", "reading packets from interfaces, with -i or instead of eBPF"},
 }
+
+// Sockets are the capabilities that eBPF programs at sockets need.
+var Sockets = Of(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON)
 
 // String names the capabilities, those that Uses does not know by number.
 func (s Set) String() string {
@@ -63,8 +65,12 @@ func (s Set) String() string {
 }
 
 // Effective returns the capabilities that the kernel grants to this thread.
+// CAP_SYS_ADMIN implies those of Sockets.
 func Effective() (Set, error) {
 	c, err := get()
+	if c.effective.Has(Of(unix.CAP_SYS_ADMIN)) {
+		c.effective |= Sockets
+	}
 	return c.effective, err
 }
 

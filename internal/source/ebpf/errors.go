@@ -21,6 +21,8 @@ var (
 	ErrNotSupported = errors.New("this kernel cannot observe sockets with eBPF")
 )
 
+var errNoCgroup = errors.New("there is no cgroup to attach to")
+
 // explain wraps what the kernel said about doing into one of the room's errors
 // and a sentence that tells what is missing.
 func explain(doing string, err error) error {

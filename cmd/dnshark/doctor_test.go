@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/privilege"
+	"github.com/dnshark-io/dnshark/internal/testkit"
+)
+
+// doctor says what works with no capability, with each one alone, and with
+// those that go together.
+func TestLiveDoctor(t *testing.T) {
+	testkit.NeedRoot(t)
+	all := []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_NET_RAW}
+	sets := [][]uintptr{nil, socketCaps[:2], socketCaps[:3], socketCaps, all, {unix.CAP_SYS_ADMIN}}
+	for i := range all {
+		sets = append(sets, all[i:i+1])
+	}
+	for _, caps := range sets {
+		var granted privilege.Set
+		for _, c := range caps {
+			granted |= privilege.Of(int(c))
+		}
+		t.Run(granted.String(), func(t *testing.T) {
+			if granted.Has(privilege.Of(unix.CAP_SYS_ADMIN)) {
+				granted |= privilege.Sockets
+			}
+			checkDoctor(t, granted, caps)
+		})
+	}
+}
+
+func checkDoctor(t *testing.T, granted privilege.Set, caps []uintptr) {
+	cmd := dnsharkAs(t, asNobody(caps...), "doctor", "-o", "json")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var d struct {
+		Version      string `json:"version"`
+		Kernel       string `json:"kernel"`
+		Architecture string `json:"architecture"`
+		UID          int    `json:"uid"`
+		Capture      string `json:"capture"`
+		Checks       []struct {
+			Group  string `json:"group"`
+			Name   string `json:"name"`
+			State  string `json:"state"`
+			Detail string `json:"detail"`
+		} `json:"checks"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil || d.Version == "" || d.Kernel == "" || d.Architecture == "" || d.UID != nobody {
+		t.Fatalf("%v: %s", err, out)
+	}
+
+	has := func(caps ...int) bool { return granted.Has(privilege.Of(caps...)) }
+	sockets, interfaces := granted.Has(privilege.Sockets), has(unix.CAP_NET_RAW)
+	want := map[string]bool{
+		"cgroup v2": true, "type information": true, "typed packet": true, "process ids": true,
+		"ring buffer": has(unix.CAP_BPF), "socket storage": has(unix.CAP_BPF),
+		"current task": has(unix.CAP_BPF, unix.CAP_PERFMON), "typed task": has(unix.CAP_BPF, unix.CAP_PERFMON),
+		"tp_btf/sched_process_exec": has(unix.CAP_BPF, unix.CAP_PERFMON), "tp_btf/sched_process_fork": has(unix.CAP_BPF, unix.CAP_PERFMON),
+		"cgroup_skb/egress": sockets, "cgroup_skb/ingress": sockets, "sockets": sockets,
+		"interfaces": interfaces, "executables": has(unix.CAP_SYS_PTRACE),
+	}
+	for _, u := range privilege.Uses {
+		want[u.Name] = granted.Has(u.Cap)
+	}
+	for _, c := range d.Checks {
+		works, ok := want[c.Name]
+		delete(want, c.Name)
+		if ok && (c.State == "ok") != works || !slices.Contains([]string{"ok", "no", "none"}, c.State) || c.Detail == "" {
+			t.Errorf("%+v, want ok to be %v", c, works)
+		}
+		if c.State == "no" && c.Group != "capabilities" && !strings.Contains(c.Detail, "missing CAP_") {
+			t.Errorf("%+v does not say what is missing", c)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("nothing about %v", want)
+	}
+
+	capture, code := captureNone, exitNotPermitted
+	switch {
+	case sockets:
+		capture, code = captureSockets, exitOK
+	case interfaces:
+		capture, code = captureInterfaces, exitOK
+	}
+	if d.Capture != capture || exitOf(err) != code || (code == exitOK) != (stderr.Len() == 0) {
+		t.Errorf("capture %s, exit code %d, want %s, %d: %s", d.Capture, exitOf(err), capture, code, &stderr)
+	}
+}
+
+func exitOf(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
+// What people read fits a screen and says the same.
+func TestLiveDoctorText(t *testing.T) {
+	for _, test := range []struct {
+		caps []uintptr
+		code int
+		says []string
+	}{
+		{socketCaps, exitOK, []string{"  ok   sockets ", "  no   interfaces ", "missing CAP_NET_RAW", "\ndnshark will watch every socket of this host.\n"}},
+		{nil, exitNotPermitted, []string{"  no   sockets ", "missing CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON", "dnshark: live capture does not work here"}},
+	} {
+		out, err := dnsharkAs(t, asNobody(test.caps...), "doctor").CombinedOutput()
+		if exitOf(err) != test.code {
+			t.Errorf("%v, want exit code %d", err, test.code)
+		}
+		lines := strings.Split(string(out), "\n")
+		for _, line := range lines {
+			if len(line) > 120 {
+				t.Errorf("too long: %s", line)
+			}
+		}
+		if len(lines) > 40 {
+			t.Errorf("%d lines", len(lines))
+		}
+		for _, text := range test.says {
+			if !strings.Contains(string(out), text) {
+				t.Errorf("it does not say %q:\n%s", text, out)
+			}
+		}
+	}
+}
