@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench fuzz deps clean
+.PHONY: build test lint generate check-generated bench profile fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -38,6 +38,12 @@ check-generated: deps
 
 bench:
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
+
+# What the compiler is told about which code is hot (profile-guided
+# optimisation); go build reads cmd/dnshark/default.pgo by itself.
+profile:
+	CGO_ENABLED=0 go test -run '^$$' -bench '^BenchmarkRead$$' -benchtime 100x -cpu 1 -o /dev/null \
+		-cpuprofile $(CURDIR)/cmd/dnshark/default.pgo ./cmd/dnshark
 
 fuzz:
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh

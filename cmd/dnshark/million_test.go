@@ -48,7 +48,7 @@ func TestMillionResponses(t *testing.T) {
 		t.Skip("skipped: it takes minutes, and -short was given")
 	}
 	file := filepath.Join(t.TempDir(), "million.pcap")
-	writeMillion(t, file)
+	writeResponses(t, file, million)
 
 	bin := testkit.Dnshark(t)
 	lines := countLines(t, exec.Command(bin, "read", "-q", "-o", "json", file))
@@ -69,6 +69,30 @@ func TestMillionResponses(t *testing.T) {
 	if ratio < 20 {
 		t.Errorf("%.1f times faster than tshark, want at least 20", ratio)
 	}
+}
+
+// BenchmarkRead is the whole program, from the file to the JSON. Its CPU profile
+// is what `make profile` gives to the compiler.
+func BenchmarkRead(b *testing.B) {
+	const responses = 100_000
+	file := filepath.Join(b.TempDir(), "responses.pcap")
+	writeResponses(b, file, responses)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer null.Close()
+	info, err := os.Stat(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(info.Size())
+	for b.Loop() {
+		if code := mainExit([]string{"read", "-q", "-o", "json", file}, nil, null, os.Stderr); code != 0 {
+			b.Fatalf("exit code %d", code)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/responses, "ns/response")
 }
 
 func countLines(t *testing.T, cmd *exec.Cmd) (lines int) {
@@ -99,9 +123,10 @@ func countLines(t *testing.T, cmd *exec.Cmd) (lines int) {
 	return lines
 }
 
-// writeMillion writes a capture of a busy resolver: 50,000 names, the records
-// that real answers hold, and clients that ask 100,000 times a second.
-func writeMillion(t *testing.T, path string) {
+// writeResponses writes a capture of a busy resolver with so many responses and
+// their queries: 50,000 names, the records that real answers hold, and clients
+// that ask 100,000 times a second.
+func writeResponses(t testing.TB, path string, responseCount int) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -120,7 +145,7 @@ func writeMillion(t *testing.T, path string) {
 	}
 	server := netip.MustParseAddrPort("198.51.100.53:53")
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano()
-	for i := range million {
+	for i := range responseCount {
 		// Few names are asked often, most are rare.
 		n := i % distinct
 		if i%3 != 0 {
@@ -145,7 +170,7 @@ func writeMillion(t *testing.T, path string) {
 }
 
 // exchange returns the i-th question and its answer.
-func exchange(t *testing.T, i int) (query, response []byte) {
+func exchange(t testing.TB, i int) (query, response []byte) {
 	t.Helper()
 	name := fmt.Sprintf("host%d.zone%d.example.", i, i%700)
 	types := []uint16{dns.TypeA, dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeAAAA, dns.TypeMX, dns.TypeTXT, dns.TypePTR, dns.TypeSRV, dns.TypeHTTPS}
