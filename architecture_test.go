@@ -31,6 +31,8 @@ var mayImport = map[string][]string{
 	"internal/policy":          {"event", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind"},
 	"internal/privilege":       {},
+	"internal/suffix":          {},
+	"internal/filter":          {"event", "internal/suffix"},
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 }

@@ -1,5 +1,7 @@
 package dnswire
 
+import "math/bits"
+
 // Anomaly names something odd or broken in a message. Its text is stable: it is
 // a value of events and a label of counters.
 type Anomaly uint8
@@ -186,6 +188,22 @@ func (s *Set) Add(a Anomaly) { s[a/64%2] |= 1 << (a % 64) }
 
 // Has reports whether a is in the set.
 func (s *Set) Has(a Anomaly) bool { return s[a/64%2]&(1<<(a%64)) != 0 }
+
+// Len returns how many anomalies are in the set.
+func (s *Set) Len() int { return bits.OnesCount64(s[0]) + bits.OnesCount64(s[1]) }
+
+// At returns the i-th anomaly of the set, in the order of their numbers. i must
+// be less than Len.
+func (s *Set) At(i int) Anomaly {
+	base, w := 0, s[0]
+	if n := bits.OnesCount64(w); i >= n {
+		base, w, i = 64, s[1], i-n
+	}
+	for ; i > 0; i-- {
+		w &= w - 1
+	}
+	return Anomaly(base + bits.TrailingZeros64(w))
+}
 
 // Empty reports whether nothing is in the set.
 func (s *Set) Empty() bool { return *s == Set{} }

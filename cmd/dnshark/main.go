@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/dnshark-io/dnshark/internal/filter"
 )
 
 // Exit codes. They are documented in the README.
@@ -55,6 +57,9 @@ func report(stderr io.Writer, err error) int {
 		return exitOK
 	}
 	fmt.Fprintln(stderr, "dnshark:", oneLine(err))
+	if wrong := (*filter.Error)(nil); errors.As(err, &wrong) {
+		fmt.Fprintln(stderr, wrong.Point())
+	}
 	var e *exitCode
 	if errors.As(err, &e) {
 		return e.code

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
@@ -23,6 +25,7 @@ type options struct {
 	std streams
 
 	events  []string
+	filter  string
 	format  string
 	file    string
 	ports   []string
@@ -55,6 +58,7 @@ const maxPorts = 16
 
 func (o *options) addOutput(f *pflag.FlagSet) {
 	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "`LIST` of events and sets of events to show, see: dnshark events")
+	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
 	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
 	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
@@ -100,6 +104,20 @@ func (o *options) complete(cmd *cobra.Command) {
 			panic(err) // a flag of that name does not exist
 		}
 	}
+	if err := cmd.RegisterFlagCompletionFunc("filter", completeFilter); err != nil {
+		panic(err)
+	}
+}
+
+// completeFilter completes the field that an expression ends with.
+func completeFilter(_ *cobra.Command, _ []string, text string) (words []string, _ cobra.ShellCompDirective) {
+	begin := strings.LastIndexFunc(text, func(r rune) bool { return r == ' ' || r == '(' || r == '!' }) + 1
+	for _, p := range event.Paths {
+		if strings.HasPrefix(p.Name, text[begin:]) {
+			words = append(words, text[:begin]+p.Name+"\t"+p.Doc)
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 func (o *options) kinds() (kind.Set, error) {
@@ -177,6 +195,18 @@ func (o *options) encoder(out *os.File) (output.Encoder, error) {
 		return output.NewTable(int(size.Col), os.Getenv("NO_COLOR") == ""), nil
 	}
 	return nil, usagef("unknown output format %q; formats are %s", format, strings.Join(output.Formats, ", "))
+}
+
+// match returns the filter, or nil when none was given.
+func (o *options) match() (*filter.Filter, error) {
+	if o.filter == "" {
+		return nil, nil
+	}
+	f, err := filter.Parse(o.filter)
+	if err != nil {
+		return nil, usagef("--filter: %w", err)
+	}
+	return f, nil
 }
 
 // check refuses values before anything is opened.

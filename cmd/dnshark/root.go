@@ -45,7 +45,7 @@ CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).`,
 	o.addLive(root.Flags())
 	root.Flags().StringArrayVarP(&files, "read", "r", nil, "read a capture `FILE` instead, - for standard input")
 	o.complete(root)
-	root.AddCommand(newLive(o), newRead(o), newEvents(o), newDoctor(o), newVersion(o))
+	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newDoctor(o), newVersion(o))
 	return root
 }
 

@@ -32,6 +32,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if err != nil {
 		return err
 	}
+	wanted, err := o.match()
+	if err != nil {
+		return err
+	}
 	processes, err := o.processes()
 	if err != nil {
 		return err
@@ -82,6 +86,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	if live {
 		stages = append(stages, processes)
+	}
+	if wanted != nil {
+		stages = append(stages, wanted)
 	}
 	stages = append(stages, marker, report)
 

@@ -1,0 +1,326 @@
+package event
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/dnshark-io/dnshark/dnswire"
+)
+
+// Kind is the type of what a Path leads to.
+type Kind uint8
+
+// The kinds.
+const (
+	KindText   Kind = iota // printable ASCII, as in the JSON
+	KindName               // a domain name: text in lower case
+	KindNumber             // an unsigned integer
+	KindBool
+	KindAddr
+	KindTime // ns since the Unix epoch
+)
+
+// String returns what users call the kind.
+func (k Kind) String() string {
+	return [...]string{"text", "name", "number", "bool", "address", "time"}[k]
+}
+
+// Path leads to values of an event, for filters and queries. It has as many as
+// Count says, and the function of its kind returns the i-th of them. Nothing is
+// allocated.
+type Path struct {
+	Name  string // as in the JSON, or a short name for what stands deep in there
+	Kind  Kind
+	List  bool // may have more than one value
+	Doc   string
+	Count func(e *Event) int // 0 when the event has none; nil means always one
+	// Text appends a value of KindText or KindName to dst.
+	Text   func(dst []byte, e *Event, i int) []byte
+	Number func(e *Event, i int) uint64 // of KindNumber and KindTime
+	Bool   func(e *Event, i int) bool
+	Addr   func(e *Event, i int) netip.Addr // IPv4 is not mapped
+	// Code returns the number of a value's name, where names stand for numbers:
+	// Text and Number are then both set, and the kind is KindText.
+	Code func(name string) (uint64, bool)
+}
+
+// Values returns how many values the event has.
+func (p *Path) Values(e *Event) int {
+	if p.Count == nil {
+		return 1
+	}
+	return p.Count(e)
+}
+
+// FindPath returns the path of that name.
+func FindPath(name string) (*Path, bool) {
+	i := slices.IndexFunc(Paths, func(p *Path) bool { return p.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return Paths[i], true
+}
+
+// Paths lists every path. What is new in the JSON comes here too.
+var Paths = slices.Concat(
+	[]*Path{
+		{Name: "time", Kind: KindTime, Doc: FieldTime.Doc, Number: func(e *Event, _ int) uint64 { return uint64(e.Time) }},
+		{Name: "host", Kind: KindText, Doc: FieldHost.Doc, Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Host) }},
+		{Name: "observer", Kind: KindText, Doc: FieldObserver.Doc, Text: func(dst []byte, e *Event, _ int) []byte { return append(dst, e.Observer.String()...) }},
+	},
+	metadataPaths, messagePaths, questionPaths,
+	recordPaths("dns.answer", "answer", (*dnswire.Message).Answer),
+	recordPaths("dns.authority", "authority", (*dnswire.Message).Authority),
+	recordPaths("dns.additional", "additional", (*dnswire.Message).Additional),
+	transactionPaths,
+	partyPaths("process", func(e *Event) *Party { return &e.Asker }),
+)
+
+var metadataPaths = []*Path{
+	{Name: "metadata.src_ip", Kind: KindAddr, Doc: "source IP address", Addr: func(e *Event, _ int) netip.Addr { return e.Meta.SrcIP }},
+	{Name: "metadata.dst_ip", Kind: KindAddr, Doc: "destination IP address", Addr: func(e *Event, _ int) netip.Addr { return e.Meta.DstIP }},
+	{Name: "metadata.src_port", Kind: KindNumber, Doc: "source port", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.SrcPort) }},
+	{Name: "metadata.dst_port", Kind: KindNumber, Doc: "destination port", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.DstPort) }},
+	{Name: "metadata.protocol", Kind: KindNumber, Doc: "IP protocol: 17 is UDP, 6 is TCP", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.Protocol) }},
+	{Name: "metadata.packet_len", Kind: KindNumber, Doc: "IP total length in octets", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.PacketLen) }},
+	{Name: "metadata.iface", Kind: KindText, Doc: "network interface", Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Meta.Iface) }},
+	{Name: "client.ip", Kind: KindAddr, Doc: "address of the end that asks", Addr: func(e *Event, _ int) netip.Addr { return e.end(true) }},
+	{Name: "server.ip", Kind: KindAddr, Doc: "address of the end that answers", Addr: func(e *Event, _ int) netip.Addr { return e.end(false) }},
+}
+
+// end returns the address of the client or of the server.
+func (e *Event) end(client bool) netip.Addr {
+	if client == e.Msg.Flags.Response() {
+		return e.Meta.DstIP
+	}
+	return e.Meta.SrcIP
+}
+
+// oneMessage counts the messages of an event.
+func oneMessage(e *Event) int {
+	if e.Class == ClassPacket {
+		return 0
+	}
+	return 1
+}
+
+var messagePaths = []*Path{
+	{Name: "dns.id", Kind: KindNumber, Doc: "message id", Count: oneMessage, Number: func(e *Event, _ int) uint64 { return uint64(e.Msg.ID) }},
+	{Name: "dns.opcode", Kind: KindText, Doc: "opcode", Count: oneMessage,
+		Text:   func(dst []byte, e *Event, _ int) []byte { return e.Msg.Flags.Opcode().Append(dst) },
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Msg.Flags.Opcode()) }, Code: code(dnswire.ParseOpcode)},
+	{Name: "dns.rcode", Kind: KindText, Doc: "response code", Count: oneMessage,
+		Text:   func(dst []byte, e *Event, _ int) []byte { return e.Msg.RCode().Append(dst) },
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Msg.RCode()) }, Code: code(dnswire.ParseRCode)},
+	flagPath("response", "qr: the message is a response", dnswire.FlagQR),
+	flagPath("aa", "authoritative answer", dnswire.FlagAA),
+	flagPath("tc", "truncated", dnswire.FlagTC),
+	flagPath("rd", "recursion desired", dnswire.FlagRD),
+	flagPath("ra", "recursion available", dnswire.FlagRA),
+	flagPath("z", "the bit that must be zero", dnswire.FlagZ),
+	flagPath("ad", "authentic data", dnswire.FlagAD),
+	flagPath("cd", "checking disabled", dnswire.FlagCD),
+	{Name: "dns.size", Kind: KindNumber, Doc: "length of the message in octets", Count: oneMessage, Number: func(e *Event, _ int) uint64 { return uint64(len(e.Msg.Raw) + e.Missing) }},
+	{Name: "dns.incomplete", Kind: KindBool, Doc: "the message could not be read to its end", Count: oneMessage, Bool: func(e *Event, _ int) bool { return e.Msg.Broken != dnswire.None }},
+	{Name: "dns.anomalies", Kind: KindText, List: true, Doc: "names of what is odd or broken in the message",
+		Count: func(e *Event) int {
+			if oneMessage(e) == 0 {
+				return 0
+			}
+			return e.Msg.Anomalies.Len()
+		},
+		Text: func(dst []byte, e *Event, i int) []byte { return append(dst, e.Msg.Anomalies.At(i).String()...) }},
+	countPath("qd", dnswire.SectionQuestion), countPath("an", dnswire.SectionAnswer),
+	countPath("ns", dnswire.SectionAuthority), countPath("ar", dnswire.SectionAdditional),
+	ednsPath("dns.edns.version", "EDNS version", func(o *dnswire.EDNS) uint64 { return uint64(o.Version) }),
+	ednsPath("dns.edns.udp_size", "the sender's UDP payload size", func(o *dnswire.EDNS) uint64 { return uint64(o.UDPSize) }),
+	{Name: "dns.edns.do", Kind: KindBool, Doc: "DNSSEC answer OK", Count: oneOPT,
+		Bool: func(e *Event, _ int) bool { o, _ := e.Msg.EDNS(); return o.DO }},
+}
+
+// code adapts a parser of names to Path.Code.
+func code[T ~uint8 | ~uint16](parse func(string) (T, bool)) func(string) (uint64, bool) {
+	return func(name string) (uint64, bool) {
+		v, ok := parse(name)
+		return uint64(v), ok
+	}
+}
+
+func flagPath(name, doc string, bit dnswire.Flags) *Path {
+	return &Path{Name: "dns." + name, Kind: KindBool, Doc: doc, Count: oneMessage,
+		Bool: func(e *Event, _ int) bool { return e.Msg.Flags&bit != 0 }}
+}
+
+func countPath(name string, s dnswire.Section) *Path {
+	return &Path{Name: "dns.counts." + name, Kind: KindNumber, Doc: "records in the section, or questions", Count: oneMessage,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Msg.Seen[s]) }}
+}
+
+func oneOPT(e *Event) int {
+	if oneMessage(e) == 0 {
+		return 0
+	}
+	if _, ok := e.Msg.EDNS(); !ok {
+		return 0
+	}
+	return 1
+}
+
+func ednsPath(name, doc string, of func(*dnswire.EDNS) uint64) *Path {
+	return &Path{Name: name, Kind: KindNumber, Doc: doc, Count: oneOPT,
+		Number: func(e *Event, _ int) uint64 { o, _ := e.Msg.EDNS(); return of(&o) }}
+}
+
+func countQuestions(e *Event) int {
+	if oneMessage(e) == 0 {
+		return 0
+	}
+	return len(e.Msg.Questions)
+}
+
+var questionPaths = slices.Concat(questionPathsAt("dns.questions.name", "dns.questions.type", "dns.questions.class"),
+	questionPathsAt("qname", "qtype", "qclass"))
+
+func questionPathsAt(name, typ, class string) []*Path {
+	return []*Path{
+		{Name: name, Kind: KindName, List: true, Doc: "name that is asked for", Count: countQuestions,
+			Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, e.Msg.Questions[i].Name) }},
+		{Name: typ, Kind: KindText, List: true, Doc: "type that is asked for", Count: countQuestions,
+			Text:   func(dst []byte, e *Event, i int) []byte { return e.Msg.Questions[i].Type.Append(dst) },
+			Number: func(e *Event, i int) uint64 { return uint64(e.Msg.Questions[i].Type) }, Code: code(dnswire.ParseType)},
+		{Name: class, Kind: KindText, List: true, Doc: "class that is asked for", Count: countQuestions,
+			Text:   func(dst []byte, e *Event, i int) []byte { return e.Msg.Questions[i].Class.Append(dst) },
+			Number: func(e *Event, i int) uint64 { return uint64(e.Msg.Questions[i].Class) }, Code: code(dnswire.ParseClass)},
+	}
+}
+
+// recordPaths returns the paths of a section's records, under its name in the
+// JSON and a short one.
+func recordPaths(long, short string, of func(*dnswire.Message) []dnswire.Record) (paths []*Path) {
+	count := func(e *Event) int {
+		if oneMessage(e) == 0 {
+			return 0
+		}
+		return len(of(&e.Msg))
+	}
+	for _, prefix := range []string{long, short} {
+		paths = append(paths,
+			&Path{Name: prefix + ".name", Kind: KindName, List: true, Doc: "owner names of records", Count: count,
+				Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, of(&e.Msg)[i].Name) }},
+			&Path{Name: prefix + ".type", Kind: KindText, List: true, Doc: "types of records", Count: count,
+				Text:   func(dst []byte, e *Event, i int) []byte { return of(&e.Msg)[i].Type.Append(dst) },
+				Number: func(e *Event, i int) uint64 { return uint64(of(&e.Msg)[i].Type) }, Code: code(dnswire.ParseType)},
+			&Path{Name: prefix + ".class", Kind: KindText, List: true, Doc: "classes of records", Count: count,
+				Text:   func(dst []byte, e *Event, i int) []byte { return of(&e.Msg)[i].Class.Append(dst) },
+				Number: func(e *Event, i int) uint64 { return uint64(of(&e.Msg)[i].Class) }, Code: code(dnswire.ParseClass)},
+			&Path{Name: prefix + ".ttl", Kind: KindNumber, List: true, Doc: "TTLs in seconds", Count: count,
+				Number: func(e *Event, i int) uint64 { return uint64(of(&e.Msg)[i].TTL) }},
+			&Path{Name: prefix + ".data", Kind: KindText, List: true, Doc: "RDATA in presentation format", Count: count,
+				Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendRData(dst, &of(&e.Msg)[i]) }},
+			&Path{Name: prefix + ".ip", Kind: KindAddr, List: true, Doc: "addresses in A and AAAA records", Count: count,
+				Addr: func(e *Event, i int) netip.Addr { return recordAddr(&e.Msg, &of(&e.Msg)[i]) }},
+		)
+	}
+	return paths
+}
+
+// recordAddr returns the address of an A or AAAA record, or the zero Addr.
+func recordAddr(m *dnswire.Message, r *dnswire.Record) netip.Addr {
+	if r.Fault != dnswire.None || r.Class != dnswire.ClassIN {
+		return netip.Addr{}
+	}
+	switch {
+	case r.Type == dnswire.TypeA && r.Len == 4, r.Type == dnswire.TypeAAAA && r.Len == 16:
+		a, _ := netip.AddrFromSlice(m.RData(r))
+		return a
+	}
+	return netip.Addr{}
+}
+
+func countTransaction(e *Event) int {
+	if e.Txn.State == StateNone {
+		return 0
+	}
+	return 1
+}
+
+var transactionPaths = []*Path{
+	{Name: "transaction.state", Kind: KindText, Doc: "pending, answered, duplicate, late, mismatched_question, unsolicited or unanswered", Count: countTransaction,
+		Text: func(dst []byte, e *Event, _ int) []byte { return append(dst, e.Txn.State.String()...) }},
+	{Name: "transaction.latency_us", Kind: KindNumber, Doc: "microseconds from the query to this answer",
+		Count: func(e *Event) int {
+			if countTransaction(e) == 0 || e.Txn.Latency < 0 {
+				return 0
+			}
+			return 1
+		},
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Latency) / 1000 }},
+	{Name: "transaction.retransmits", Kind: KindNumber, Doc: "how often the query had been sent again", Count: countTransaction,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Retransmits) }},
+}
+
+// partyPaths returns the paths of a process at an end of the conversation.
+func partyPaths(prefix string, of func(*Event) *Party) []*Path {
+	known := func(e *Event) int {
+		if of(e).ID == nil {
+			return 0
+		}
+		return 1
+	}
+	number := func(name, doc string, get func(*Identity) uint64) *Path {
+		return &Path{Name: prefix + "." + name, Kind: KindNumber, Doc: doc, Count: known,
+			Number: func(e *Event, _ int) uint64 { return get(of(e).ID) }}
+	}
+	process := func(name, doc string, get func(*Process) string) *Path {
+		return &Path{Name: prefix + "." + name, Kind: KindText, Doc: doc,
+			Count: func(e *Event) int {
+				if p := of(e).Process; p == nil || get(p) == "" {
+					return 0
+				}
+				return 1
+			},
+			Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, get(of(e).Process)) }}
+	}
+	return []*Path{
+		{Name: prefix + ".attribution", Kind: KindText, Doc: "method that found the process",
+			Count: func(e *Event) int {
+				if e.Observer == Passive {
+					return 0
+				}
+				return 1
+			},
+			Text: func(dst []byte, e *Event, _ int) []byte { return append(dst, of(e).Attribution.String()...) }},
+		number("pid", "process id", func(id *Identity) uint64 { return uint64(id.TGID) }),
+		number("tid", "thread id", func(id *Identity) uint64 { return uint64(id.TID) }),
+		number("ppid", "parent's process id", func(id *Identity) uint64 { return uint64(id.PPID) }),
+		number("ns_pid", "process id inside its pid namespace", func(id *Identity) uint64 { return uint64(id.NsTGID) }),
+		number("uid", "user id", func(id *Identity) uint64 { return uint64(id.UID) }),
+		number("gid", "group id", func(id *Identity) uint64 { return uint64(id.GID) }),
+		number("cgroup_id", "cgroup v2 id", func(id *Identity) uint64 { return id.Cgroup }),
+		number("netns", "inode of the network namespace", func(id *Identity) uint64 { return uint64(id.NetNS) }),
+		number("pidns", "inode of the pid namespace", func(id *Identity) uint64 { return uint64(id.PidNS) }),
+		{Name: prefix + ".comm", Kind: KindText, Doc: "name of the thread group leader", Count: known,
+			Text: func(dst []byte, e *Event, _ int) []byte { return of(e).ID.AppendComm(dst) }},
+		process("exe", "path of the executable", func(p *Process) string { return p.Exe }),
+		process("cwd", "working directory", func(p *Process) string { return p.Cwd }),
+		{Name: prefix + ".args", Kind: KindText, List: true, Doc: "command line, an argument each, secrets taken out",
+			Count: func(e *Event) int {
+				if p := of(e).Process; p != nil {
+					return strings.Count(p.Args, "\x00")
+				}
+				return 0
+			},
+			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, argument(of(e).Process.Args, i)) }},
+		process("exe_sha256", "SHA-256 of the executable", func(p *Process) string { return p.ExeSHA256 }),
+	}
+}
+
+// argument returns the i-th of arguments that each end with a NUL.
+func argument(args string, i int) string {
+	for ; i > 0; i-- {
+		args = args[strings.IndexByte(args, 0)+1:]
+	}
+	arg, _, _ := strings.Cut(args, "\x00")
+	return arg
+}

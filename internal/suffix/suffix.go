@@ -1,0 +1,52 @@
+// Package suffix finds the registered domain of a name: a public suffix and one
+// label, by the public suffix list (publicsuffix.org) that golang.org/x/net
+// carries.
+package suffix
+
+import (
+	"bytes"
+	"hash/maphash"
+	"unsafe"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// Table remembers what it found: names come again, and the library allocates. The
+// zero value is ready for use; it belongs to one worker.
+type Table struct {
+	seed  maphash.Seed
+	slots []slot // a name has one place; newer names overwrite older ones
+}
+
+type slot struct {
+	hash uint64 // of the name, 0 when empty
+	from uint16 // where its registered domain begins
+}
+
+const tableSlots = 1 << 12
+
+// Registered returns the part of a name, in presentation format and lower case,
+// that somebody registered. It is empty for a public suffix itself.
+func (t *Table) Registered(name []byte) []byte {
+	if t.slots == nil {
+		t.seed, t.slots = maphash.MakeSeed(), make([]slot, tableSlots)
+	}
+	h := maphash.Bytes(t.seed, name) | 1
+	s := &t.slots[h>>32%tableSlots]
+	if s.hash != h {
+		s.hash, s.from = h, uint16(find(name))
+	}
+	return name[s.from:]
+}
+
+func find(name []byte) int {
+	if len(name) == 0 || name[0] == '.' { // the root
+		return len(name)
+	}
+	// The text is not kept, and nothing writes to it meanwhile.
+	suffix, _ := publicsuffix.PublicSuffix(unsafe.String(&name[0], len(name)))
+	if len(suffix) >= len(name) {
+		return len(name)
+	}
+	return bytes.LastIndexByte(name[:len(name)-len(suffix)-1], '.') + 1
+}
