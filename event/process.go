@@ -38,8 +38,11 @@ const (
 )
 
 // Render makes the process's part of an event's JSON, which is then copied into
-// every event that it stands in.
-func (p *Process) Render() { p.text = p.append(make([]byte, 0, 256)) }
+// every event that it stands in. It returns the length.
+func (p *Process) Render() int {
+	p.text = p.append(make([]byte, 0, 256))
+	return len(p.text)
+}
 
 // appendTo appends the keys of the process, each with a comma before it.
 func (p *Process) appendTo(dst []byte) []byte {

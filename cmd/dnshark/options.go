@@ -43,6 +43,7 @@ type options struct {
 	duration time.Duration
 	observer string
 	args     string
+	exeHash  bool
 }
 
 const (
@@ -77,6 +78,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
 	f.StringVar(&o.args, "args", "redacted", "what to `SHOW` of command lines: none, redacted (no values of arguments that look secret) or all")
+	f.BoolVar(&o.exeHash, "exe-hash", false, "tell the SHA-256 of executables; the first events of a program come without it")
 }
 
 // complete tells shells what the values of flags may be.
@@ -169,7 +171,11 @@ func (o *options) processes() (*proc.Table, error) {
 	if err != nil {
 		return nil, usagef("--args: %v", err)
 	}
-	return &proc.Table{Args: args}, nil
+	table := &proc.Table{Args: args}
+	if o.exeHash {
+		table.HashExes()
+	}
+	return table, nil
 }
 
 // encoder returns the encoder that was asked for, or the one that fits out.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -23,6 +24,9 @@ const (
 	// maxCached bounds a generation whatever its age: a host that starts
 	// processes faster than they are forgotten must not make it grow.
 	maxCached = 24576
+	// maxOctets bounds the memory of a generation in the same way: paths and
+	// arguments may be long.
+	maxOctets = 32 << 20
 )
 
 // Table knows processes. One per lane, so it needs no lock. The zero value is
@@ -32,9 +36,11 @@ type Table struct {
 	Args Args
 
 	young, old map[key]*entry
+	octets     int   // in young, at most
 	now, since int64 // Unix time, and that of the first entry of young, ns
 	boot       int64 // Unix time of the boot, ns
 	users      users
+	hasher     *hasher // nil: no hashes
 }
 
 // Args says what events show of command lines.
@@ -65,6 +71,7 @@ type entry struct {
 	event.Process
 	comm      [16]byte
 	published bool // an event may have it: it changes no more
+	hashed    bool // its hash was asked for
 	// children are the Ancestors of whom it forks, nil before it forks.
 	children []event.Ancestor
 }
@@ -96,7 +103,7 @@ func (t *Table) Birth(b *event.Birth) {
 		parent := b.ID
 		parent.TGID, parent.Start = b.ParentTGID, b.ParentStart
 		from := t.find(&parent)
-		e.Exe, e.Cwd, e.Args = from.Exe, from.Cwd, from.Args
+		e.Exe, e.Cwd, e.Args, e.ExeSHA256 = from.Exe, from.Cwd, from.Args, from.ExeSHA256
 		if from.children == nil {
 			from.children = descend(&parent, from)
 		}
@@ -130,6 +137,7 @@ func (t *Table) ancestors(id *event.Identity) []event.Ancestor {
 // Process fills in what is known of both ends of every event.
 func (t *Table) Process(b *event.Batch) {
 	t.now = b.Now
+	t.collect()
 	for i := range b.Events {
 		e := &b.Events[i]
 		t.fill(&e.Asker)
@@ -146,6 +154,9 @@ func (t *Table) fill(who *event.Party) {
 	if !e.published {
 		t.publish(e)
 	}
+	if t.hasher != nil && !e.hashed && e.Exe != "" {
+		e.hashed = e.ExeSHA256 != "" || t.hasher.ask(job{*id, e.Exe, e.StartTime})
+	}
 	who.Process = &e.Process
 	who.User = t.users.name(id.UID, t.now)
 }
@@ -158,8 +169,45 @@ func (t *Table) publish(e *entry) {
 	case ArgsRedacted:
 		e.Args = Redact(e.Args)
 	}
-	e.Render()
+	t.octets += e.Render()
 	e.published = true
+}
+
+// HashExes makes the table tell the SHA-256 of executables, from the moment on
+// at which it is known. Close ends it.
+func (t *Table) HashExes() {
+	t.hasher = newHasher()
+	go t.hasher.run()
+}
+
+// Close stops what runs beside the table.
+func (t *Table) Close() {
+	if t.hasher != nil {
+		close(t.hasher.stop)
+	}
+}
+
+// collect takes the hashes that are ready. Events have the old entry, so there
+// is a new one.
+func (t *Table) collect() {
+	for t.hasher != nil {
+		select {
+		case h := <-t.hasher.done:
+			old := t.get(keyOf(&h.id))
+			if old == nil || h.sum == "" {
+				continue
+			}
+			e := *old
+			e.ExeSHA256 = h.sum
+			e.Render()
+			t.put(keyOf(&h.id), &e)
+			if t.get(lifeOf(&h.id)) == old {
+				t.put(lifeOf(&h.id), &e)
+			}
+		default:
+			return
+		}
+	}
 }
 
 func (t *Table) find(id *event.Identity) *entry {
@@ -189,10 +237,11 @@ func (t *Table) get(k key) *entry {
 // last use.
 func (t *Table) put(k key, e *entry) {
 	n := len(t.young)
-	if n == 0 || n >= maxCached || n >= enough && t.now-t.since >= int64(keep) {
+	if n == 0 || n >= maxCached || t.octets >= maxOctets || n >= enough && t.now-t.since >= int64(keep) {
 		t.young, t.old = make(map[key]*entry), t.young
-		t.since = t.now
+		t.since, t.octets = t.now, 0
 	}
+	t.octets += int(unsafe.Sizeof(*e)) + len(e.Exe) + len(e.Cwd) + len(e.Args)
 	t.young[k] = e
 }
 

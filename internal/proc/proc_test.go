@@ -239,6 +239,23 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+func TestBoundedOctets(t *testing.T) {
+	var table Table
+	for i := range uint64(maxCached) {
+		id := gone(i)
+		table.Birth(&event.Birth{ID: id, Exe: strings.Repeat("\x01", 700), Cwd: strings.Repeat("\x01", 700)})
+		b := event.Batch{}
+		b.Next().Asker.ID = &id
+		table.Process(&b)
+		if table.octets > maxOctets+64<<10 {
+			t.Fatalf("%d octets in a generation", table.octets)
+		}
+	}
+	if n := len(table.young); n >= maxCached {
+		t.Errorf("%d entries in a generation", n)
+	}
+}
+
 // A fork and an execve, as on a host where programs come and go.
 func BenchmarkBirth(b *testing.B) {
 	var table Table
