@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/source/ebpf":     {"event", "internal/source", "internal/bpf"},
 	"internal/decode":          {"dnswire", "event", "internal/source"},
 	"internal/pair":            {"dnswire", "event"},
+	"internal/ends":            {"dnswire", "event"},
 	"internal/proc":            {"event"},
 	"internal/kind":            {"dnswire", "event"},
 	"internal/policy":          {"event", "internal/kind"},

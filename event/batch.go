@@ -14,6 +14,8 @@ type Batch struct {
 	held []byte // the block that Hold fills
 	full int    // octets in the blocks before it
 	ids  []Identity
+
+	causes []Cause
 }
 
 // Next adds an event and returns it cleared, its Msg ready for Unpack. The
@@ -79,9 +81,19 @@ func (b *Batch) HoldIdentity(id *Identity) *Identity {
 	return &b.ids[len(b.ids)-1]
 }
 
+// HoldCause is HoldIdentity for a cause.
+func (b *Batch) HoldCause(c *Cause) *Cause {
+	if len(b.causes) == cap(b.causes) {
+		b.causes = make([]Cause, 0, max(64, 2*cap(b.causes)))
+	}
+	b.causes = append(b.causes, *c)
+	return &b.causes[len(b.causes)-1]
+}
+
 // Reset ends the life of all events of the batch.
 func (b *Batch) Reset() {
 	b.Events = b.Events[:0]
 	b.held, b.full = b.held[:0], 0
 	b.ids = b.ids[:0]
+	b.causes = b.causes[:0]
 }

@@ -87,6 +87,7 @@ type PktMeta struct {
 // Flow is what tells one conversation from another beside the addresses.
 type Flow struct {
 	Cookie  uint64 // socket cookie, 0 when the source sees no sockets
+	NetNS   uint32 // inode of the socket's network namespace, 0 when unknown
 	Ingress bool   // the packet came in, seen from the observer's own host
 	Egress  bool   // the packet went out
 }
@@ -120,6 +121,18 @@ type Transaction struct {
 	State       State
 	Retransmits uint32 // how often the query was sent again before this moment
 	Latency     int64  // ns from the first query to this answer, -1 when unknown
+	Cause       *Cause // why a resolver of this host asks, nil when unknown
+}
+
+// Cause is the query for which a resolver of this host asks another server. It
+// is a hint: the same question came in at a socket of the process that asks,
+// before it asked, and had no answer then.
+type Cause struct {
+	Time   int64          // when it came in at the resolver's socket, as Event.Time
+	Client netip.AddrPort // its sender
+	ID     uint16         // of its message
+	PID    uint32         // of the process that sent it, 0 when that is unknown
+	Comm   [16]byte       // of that process, as in Identity
 }
 
 // Packet is what the IP and transport headers say.

@@ -18,33 +18,6 @@ type SubField struct {
 	Name, Type, Doc string
 }
 
-// partyFields are the keys of a Party.
-var partyFields = []SubField{
-	{"attribution", "string", "method that found the process: query_egress or answer_egress (the task that ran when the query or the answer left its socket), socket_sender (the task that last sent on the socket) or none"},
-	{"pid", "uint32", "process id"},
-	{"tid", "uint32", "thread id"},
-	{"ppid", "uint32", "parent's process id; that of another process once the parent ended"},
-	{"ns_pid", "uint32", "process id inside its own pid namespace"},
-	{"uid", "uint32", "user id"},
-	{"gid", "uint32", "group id"},
-	{"user", "string", "name of the user id in this host's /etc/passwd; left out when there is none"},
-	{"comm", "string", "name of the thread group leader"},
-	{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
-	{"exe_sha256", "string", "SHA-256 of the executable (--exe-hash); left out in the first events of a program"},
-	{"cwd", "string", "working directory when the program was executed or, if it is older than dnshark, first seen; left out when unknown"},
-	{"args[]", "[]string", "first 256 octets of the command line, argument by argument, secrets replaced by [redacted] (--args)"},
-	{"start_time", "string", "when the process started: RFC 3339, UTC"},
-	{"ancestors[]", "[]object", "who forked the process, who forked that one and so on, at most five, each as it was at that time"},
-	{"ancestors.pid", "uint32", "process id"},
-	{"ancestors.comm", "string", "name"},
-	{"ancestors.exe", "string", "path of the executable; empty when unknown"},
-	{"ancestors.start_time", "string", "when it started"},
-	{"truncated", "bool", "true when exe, cwd, args or ancestors are longer than shown; left out otherwise"},
-	{"cgroup_id", "uint64", "cgroup v2 id"},
-	{"netns", "uint32", "inode of the network namespace"},
-	{"pidns", "uint32", "inode of the pid namespace"},
-}
-
 // The fields that every event begins with. The key "event" comes between Time
 // and Host; it is the kind's to write.
 var (
@@ -153,19 +126,50 @@ var (
 			{"state", "string", "pending, answered, duplicate, late, mismatched_question, unsolicited or unanswered"},
 			{"latency_us", "uint64", "microseconds from the first query to this answer; null when unknown"},
 			{"retransmits", "uint32", "how often the query had been sent again"},
+			{"caused_by", "object", "the query for which a resolver on this host asks: a hint, left out when there is none"},
+			{"caused_by.rule", "string", "what the hint rests on; same_question_pending: the same name, type and class came in at a socket of the process that asks (or of its parent), before it asked, and had no answer then; the oldest one if there were several"},
+			{"caused_by.time", "string", "when that query came in: RFC 3339, UTC; its event (--observer server) has the same time"},
+			{"caused_by.src_ip", "string", "who sent it: address"},
+			{"caused_by.src_port", "uint16", "port"},
+			{"caused_by.id", "uint16", "its message id"},
+			{"caused_by.pid", "uint32", "process that sent it; left out when that is not known to be on this host"},
+			{"caused_by.comm", "string", "name of that process"},
 		},
 		Append: appendTransaction,
 	}
 	FieldProcess = Field{
 		Name: "process", Type: "object",
-		Doc:    "the process that asked; left out when the observer is passive",
-		Sub:    partyFields,
+		Doc: "the process that asked; left out when the observer is passive",
+		Sub: []SubField{
+			{"attribution", "string", "method that found the process: query_egress or answer_egress (the task that ran when the query or the answer left its socket), socket_sender (the task that last sent on the socket) or none"},
+			{"pid", "uint32", "process id"},
+			{"tid", "uint32", "thread id"},
+			{"ppid", "uint32", "parent's process id; that of another process once the parent ended"},
+			{"ns_pid", "uint32", "process id inside its own pid namespace"},
+			{"uid", "uint32", "user id"},
+			{"gid", "uint32", "group id"},
+			{"user", "string", "name of the user id in this host's /etc/passwd; left out when there is none"},
+			{"comm", "string", "name of the thread group leader"},
+			{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
+			{"exe_sha256", "string", "SHA-256 of the executable (--exe-hash); left out in the first events of a program"},
+			{"cwd", "string", "working directory when the program was executed or, if it is older than dnshark, first seen; left out when unknown"},
+			{"args[]", "[]string", "first 256 octets of the command line, argument by argument, secrets replaced by [redacted] (--args)"},
+			{"start_time", "string", "when the process started: RFC 3339, UTC"},
+			{"ancestors[]", "[]object", "who forked the process, who forked that one and so on, at most five, each as it was at that time"},
+			{"ancestors.pid", "uint32", "process id"},
+			{"ancestors.comm", "string", "name"},
+			{"ancestors.exe", "string", "path of the executable; empty when unknown"},
+			{"ancestors.start_time", "string", "when it started"},
+			{"truncated", "bool", "true when exe, cwd, args or ancestors are longer than shown; left out otherwise"},
+			{"cgroup_id", "uint64", "cgroup v2 id"},
+			{"netns", "uint32", "inode of the network namespace"},
+			{"pidns", "uint32", "inode of the pid namespace"},
+		},
 		Append: appendProcess,
 	}
 	FieldServerProcess = Field{
 		Name: "server_process", Type: "object",
 		Doc:    "the process that answers, with the keys of process; left out unless it is known to run on this host",
-		Sub:    partyFields,
 		Append: appendServerProcess,
 	}
 	FieldIP = Field{

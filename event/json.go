@@ -336,6 +336,22 @@ func appendTransaction(dst []byte, e *Event) []byte {
 		dst = AppendUint(dst, uint64(t.Latency)/1000)
 	}
 	dst = AppendUint(append(dst, `,"retransmits":`...), uint64(t.Retransmits))
+	if t.Cause != nil {
+		dst = appendCause(append(dst, `,"caused_by":`...), t.Cause)
+	}
+	return append(dst, '}')
+}
+
+func appendCause(dst []byte, c *Cause) []byte {
+	dst = append(dst, `{"rule":"same_question_pending"`...)
+	dst = append(AppendTime(append(dst, `,"time":"`...), c.Time), '"')
+	dst = append(AppendAddr(append(dst, `,"src_ip":"`...), c.Client.Addr()), '"')
+	dst = AppendUint(append(dst, `,"src_port":`...), uint64(c.Client.Port()))
+	dst = AppendUint(append(dst, `,"id":`...), uint64(c.ID))
+	if c.PID != 0 {
+		dst = AppendUint(append(dst, `,"pid":`...), uint64(c.PID))
+		dst = append(appendComm(append(dst, `,"comm":"`...), &c.Comm), '"')
+	}
 	return append(dst, '}')
 }
 

@@ -10,10 +10,12 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/ends"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
+	"github.com/dnshark-io/dnshark/internal/proc"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
@@ -36,9 +38,12 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if err != nil {
 		return err
 	}
-	processes, err := o.processes()
-	if err != nil {
-		return err
+	processes := &proc.Table{}
+	if live {
+		if processes, err = o.processes(); err != nil {
+			return err
+		}
+		defer processes.Close()
 	}
 	terminal, sink := o.std.out, io.Writer(o.std.out)
 	if o.file != "" {
@@ -80,7 +85,11 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	table := pair.NewTable(int64(o.timeout), 0)
 	marker := kind.NewMarker(kinds)
 	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, out: o.std.err}
-	stages := []line.Stage{observers}
+	var stages []line.Stage
+	if live && needs&kind.NeedMessages != 0 {
+		stages = append(stages, ends.NewTable(int64(o.timeout)))
+	}
+	stages = append(stages, observers)
 	if needs&kind.NeedPairing != 0 {
 		stages = append(stages, table)
 	}

@@ -232,7 +232,7 @@ func (d *Decoder) next(class event.Class) *event.Event {
 	e.Meta.SrcIP, e.Meta.DstIP = p.src.ip(), p.dst.ip()
 	e.Meta.SrcPort, e.Meta.DstPort = p.sport, p.dport
 	e.Meta.Protocol, e.Meta.PacketLen, e.Meta.Iface = p.proto, p.total, f.Iface
-	e.Flow.Cookie = f.Cookie
+	e.Flow.Cookie, e.Flow.NetNS = f.Cookie, f.NetNS
 	e.Flow.Ingress, e.Flow.Egress = f.Dir == source.DirIngress, f.Dir == source.DirEgress
 	return e
 }

@@ -14,7 +14,7 @@ import (
 // words of 64 bits: a wider read would wait for the writes.
 type tuple struct {
 	client, server         [2]uint64
-	cookie                 uint64
+	cookie                 uint64 // or the network namespace: see socket
 	clientPort, serverPort uint16
 	id                     uint16
 	protocol               uint8
@@ -33,7 +33,19 @@ func (t *tuple) of(e *event.Event) {
 	a, b := client.As16(), server.As16()
 	t.client[0], t.client[1] = binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 	t.server[0], t.server[1] = binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
-	t.cookie, t.id, t.protocol, t.observer = e.Flow.Cookie, e.Msg.ID, m.Protocol, e.Observer
+	t.cookie, t.id, t.protocol, t.observer = socket(e), e.Msg.ID, m.Protocol, e.Observer
+}
+
+// socket returns what both messages of a transaction have in common beside
+// addresses: the socket or, at the server's end of TCP, its network namespace.
+// There, a query that comes with the end of the handshake comes in at the
+// listening socket, and the answer leaves from the accepted one.
+func socket(e *event.Event) uint64 {
+	const protoTCP = 6
+	if e.Observer == event.Server && e.Meta.Protocol == protoTCP && e.Flow.NetNS != 0 {
+		return uint64(e.Flow.NetNS)
+	}
+	return e.Flow.Cookie
 }
 
 func (t *tuple) equal(o *tuple) bool {

@@ -54,6 +54,8 @@ type waiting struct {
 	packetLen   uint32
 	long        uint32 // slot in Table.long when the query does not fit here, or none
 	identity    uint32 // slot in Table.identities, or none
+	cause       uint32 // slot in Table.causes, or none
+	attribution event.Attribution
 	iface       uint16 // index in Table.ifaces
 	size        uint16 // octets of the query that are kept
 	missing     uint16 // octets of it that are not
@@ -89,6 +91,7 @@ type Table struct {
 	slots      slab[waiting]
 	long       slab[longQuery]
 	identities slab[event.Identity]
+	causes     slab[event.Cause]
 	buckets    []uint32
 	oldest     uint32
 	newest     uint32
@@ -143,7 +146,7 @@ func (t *Table) Process(b *event.Batch) {
 
 func (t *Table) query(b *event.Batch, at int) {
 	e := &b.Events[at]
-	e.Txn = event.Transaction{State: event.StatePending, Latency: -1}
+	e.Txn = event.Transaction{State: event.StatePending, Latency: -1, Cause: e.Txn.Cause}
 	if e.Sender != nil {
 		e.Asker = event.Party{ID: e.Sender, Attribution: event.AttributionQueryEgress}
 	}
@@ -187,7 +190,7 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 	w.tuple, w.hash, w.time, w.retransmits = *key, hash, e.Time, 0
 	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
-	w.long, w.identity = none, none
+	w.long, w.identity, w.cause = none, none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
 	if q := question(&e.Msg); len(q) <= len(raw)-dnswire.HeaderLen {
 		w.question = uint16(len(q))
@@ -202,7 +205,11 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 	copy(t.stored(w), raw)
 	if e.Asker.ID != nil {
 		w.identity = t.identities.get()
-		*t.identities.at(w.identity) = *e.Asker.ID
+		*t.identities.at(w.identity), w.attribution = *e.Asker.ID, e.Asker.Attribution
+	}
+	if e.Txn.Cause != nil {
+		w.cause = t.causes.get()
+		*t.causes.at(w.cause) = *e.Txn.Cause
 	}
 	*bucket = i
 	t.link(i, w)
@@ -309,9 +316,7 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 	e.Txn = event.Transaction{
 		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: w.retransmits,
 	}
-	if w.identity != none {
-		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: event.AttributionQueryEgress}
-	}
+	t.recall(b, e, w)
 	t.remember(w, false)
 	t.Stats.Answered++
 	t.remove(i)
@@ -356,13 +361,20 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 		SrcPort: w.tuple.clientPort, DstPort: w.tuple.serverPort,
 		Protocol: w.tuple.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
 	}
-	e.Flow.Cookie = w.tuple.cookie
 	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits}
-	if w.identity != none {
-		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: event.AttributionQueryEgress}
-	}
+	t.recall(b, e, w)
 	e.Msg.Unpack(b.Hold(t.stored(w)))
 	e.Missing = int(w.missing)
+}
+
+// recall tells an event what was known of its query: who asked, and why.
+func (t *Table) recall(b *event.Batch, e *event.Event, w *waiting) {
+	if w.identity != none {
+		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: w.attribution}
+	}
+	if w.cause != none {
+		e.Txn.Cause = b.HoldCause(t.causes.at(w.cause))
+	}
 }
 
 func (t *Table) remove(i uint32) {
@@ -378,6 +390,9 @@ func (t *Table) remove(i uint32) {
 	}
 	if w.identity != none {
 		t.identities.put(w.identity)
+	}
+	if w.cause != none {
+		t.causes.put(w.cause)
 	}
 	t.slots.put(i)
 	t.Stats.Pending--

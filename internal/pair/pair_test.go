@@ -325,3 +325,57 @@ func TestLongQueries(t *testing.T) {
 		t.Errorf("%d octets, %d missing, of %d", len(e.Msg.Raw), e.Missing, len(long)+5)
 	}
 }
+
+// The server's end of a TCP connection may be two sockets: see socket.
+func TestAcceptedSocket(t *testing.T) {
+	for _, c := range []struct {
+		observer event.Observer
+		protocol uint8
+		netns    uint32 // of the answer's socket; the query's is 5
+		want     event.State
+	}{
+		{event.Server, 6, 5, event.StateAnswered},
+		{event.Server, 6, 6, event.StateUnsolicited},
+		{event.Server, 17, 5, event.StateUnsolicited},
+		{event.Client, 6, 5, event.StateUnsolicited},
+	} {
+		l := newLane(t, 0)
+		at := func(cookie uint64, netns uint32) func(*event.Event) {
+			return func(e *event.Event) {
+				e.Observer, e.Meta.Protocol = c.observer, c.protocol
+				e.Flow = event.Flow{Cookie: cookie, NetNS: netns}
+			}
+		}
+		l.see(second, message(t, 7, "a.example.", false), at(1, 5))
+		if got := l.see(second+1, message(t, 7, "a.example.", true), at(2, c.netns))[0].Txn.State; got != c.want {
+			t.Errorf("%v, protocol %d: %v, want %v", c.observer, c.protocol, got, c.want)
+		}
+	}
+}
+
+// Who asked and why, and how that is known, comes with the answer, and with the
+// event that there is none.
+func TestRecall(t *testing.T) {
+	l := newLane(t, 0)
+	who, cause := event.Identity{TGID: 42}, event.Cause{PID: 43, ID: 44}
+	for _, id := range []uint16{7, 8} {
+		l.see(second, message(t, id, "a.example.", false), func(e *event.Event) {
+			e.Asker = event.Party{ID: &who, Attribution: event.AttributionSocketSender}
+			e.Txn.Cause = &cause
+		})
+	}
+	who, cause = event.Identity{}, event.Cause{}
+	check := func(e *event.Event, state event.State) {
+		t.Helper()
+		if e.Txn.State != state || e.Asker.ID == nil || e.Asker.ID.TGID != 42 || e.Asker.Attribution != event.AttributionSocketSender ||
+			e.Txn.Cause == nil || e.Txn.Cause.PID != 43 {
+			t.Errorf("%+v, %+v", e.Txn, e.Asker)
+		}
+	}
+	check(&l.see(second, message(t, 7, "a.example.", true), nil)[0], event.StateAnswered)
+	events := l.see(20*second, message(t, 9, "a.example.", false), nil)
+	check(&events[len(events)-1], event.StateUnanswered)
+	if n := l.table.causes.inUse(); n != 0 {
+		t.Errorf("%d causes kept", n)
+	}
+}

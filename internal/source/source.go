@@ -49,6 +49,7 @@ type Frame struct {
 	Dir     Direction
 	Iface   string // interface name, "" when the source does not know it
 	Cookie  uint64 // socket cookie, 0 when the source sees no sockets
+	NetNS   uint32 // inode of the socket's network namespace, 0 when unknown
 	// Sender is the task that sent the packet, or nil. A source sets it only
 	// for packets at which the running task is known to be the sender.
 	Sender *event.Identity

@@ -66,6 +66,7 @@ func (b *batch) add(sample []byte) bool {
 		Dir:     source.Direction(r.Dir),
 		Iface:   b.names.of(&r.Iface),
 		Cookie:  r.Cookie,
+		NetNS:   r.NetNS,
 	}
 	switch r.Who {
 	case bpf.WhoSender:

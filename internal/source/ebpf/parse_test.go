@@ -65,17 +65,18 @@ func TestAddRefuses(t *testing.T) {
 }
 
 // birth is what the programs write for a process.
-func birth(kind uint8, names, args string) []byte {
-	s := sample(0, bpf.PathBytes+bpf.ArgsBytes, 0)
+func birth(kind uint8, names, args, cwd string) []byte {
+	s := sample(0, 2*bpf.PathBytes+bpf.ArgsBytes, 0)
 	r := (*bpf.Birth)(unsafe.Pointer(&s[0]))
 	*r = bpf.Birth{Time: 1000, Kind: kind, ID: event.Identity{TGID: 42}}
 	if kind == bpf.BirthFork {
 		r.ParentTGID, r.ParentStart = 41, 7
 		return s[:headerSize]
 	}
-	r.PathLen, r.ArgsLen = uint32(len(names)), uint32(len(args))
+	r.PathLen, r.ArgsLen, r.CwdLen = uint32(len(names)), uint32(len(args)), uint32(len(cwd))
 	copy(s[headerSize:], names)
 	copy(s[headerSize+bpf.PathBytes:], args)
+	copy(s[headerSize+bpf.PathBytes+bpf.ArgsBytes:], cwd)
 	return s
 }
 
@@ -84,10 +85,10 @@ func TestAddBirth(t *testing.T) {
 		sample []byte
 		want   event.Birth
 	}{
-		{birth(bpf.BirthFork, "", ""), event.Birth{ParentTGID: 41, ParentStart: 7}},
-		{birth(bpf.BirthExec, "dig\x00bin\x00usr\x00", "dig\x00a\x00"), event.Birth{Exe: "/usr/bin/dig", Args: "dig\x00a\x00"}},
-		{birth(bpf.BirthExec, "init\x00", ""), event.Birth{Exe: "/init"}},
-		{birth(bpf.BirthExec, "", "x"), event.Birth{Args: "x"}},
+		{birth(bpf.BirthFork, "", "", ""), event.Birth{ParentTGID: 41, ParentStart: 7}},
+		{birth(bpf.BirthExec, "dig\x00bin\x00usr\x00", "dig\x00a\x00", "tmp\x00"), event.Birth{Exe: "/usr/bin/dig", Args: "dig\x00a\x00", Cwd: "/tmp"}},
+		{birth(bpf.BirthExec, "init\x00", "", "\x00"), event.Birth{Exe: "/init", Cwd: "/"}},
+		{birth(bpf.BirthExec, "", "x", ""), event.Birth{Args: "x"}},
 	} {
 		b := newBatch()
 		b.offset = 5
@@ -102,10 +103,12 @@ func TestAddBirth(t *testing.T) {
 }
 
 func TestAddBirthRefuses(t *testing.T) {
-	long, unknown := birth(bpf.BirthExec, "", ""), birth(bpf.BirthExec+1, "", "")
+	long, unknown := birth(bpf.BirthExec, "", "", ""), birth(bpf.BirthExec+1, "", "", "")
+	deep := birth(bpf.BirthExec, "", "", "")
 	(*bpf.Birth)(unsafe.Pointer(&long[0])).PathLen = bpf.PathBytes + 1
+	(*bpf.Birth)(unsafe.Pointer(&deep[0])).CwdLen = bpf.PathBytes + 1
 	b := newBatch()
-	if b.add(long) || b.add(unknown) || b.add(birth(bpf.BirthExec, "", "")[:headerSize+100]) || b.n != 0 {
+	if b.add(long) || b.add(deep) || b.add(unknown) || b.add(birth(bpf.BirthExec, "", "", "")[:headerSize+100]) || b.n != 0 {
 		t.Error("added")
 	}
 }
