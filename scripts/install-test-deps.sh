@@ -12,6 +12,10 @@ named:bind9
 dnsperf:dnsperf
 tshark:tshark
 ip:iproute2
+busybox:busybox-static
+curl:curl
+musl-gcc:musl-tools
+python3:python3
 clang-19:clang-19
 llvm-strip-19:llvm-19
 '
@@ -22,6 +26,11 @@ for entry in $programs; do
 done
 # Headers have no command to look for.
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
+
+# Installed, systemd-resolved would take over the machine's /etc/resolv.conf. So it
+# is only unpacked, and its name here is a directory.
+resolved=/usr/local/lib/dnshark-tests/systemd-resolved
+[ -d $resolved ] || missing="$missing $resolved"
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -38,5 +47,17 @@ if [ ! -e $policy ]; then
 	trap 'rm -f $policy' EXIT
 fi
 apt-get update -qq
+if [ ! -d $resolved ]; then
+	missing=${missing% "$resolved"}
+	unpacked=$(mktemp -d)
+	if (cd "$unpacked" && apt-get download -qq systemd-resolved libsystemd-shared 2>/dev/null &&
+		for deb in *.deb; do dpkg -x "$deb" root; done); then
+		mkdir -p "${resolved%/*}"
+		mv "$unpacked/root" $resolved
+	else
+		echo "not unpacked: systemd-resolved" >&2
+	fi
+	rm -rf "$unpacked"
+fi
 # shellcheck disable=SC2086 # a list of packages
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+[ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing >/dev/null

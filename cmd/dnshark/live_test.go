@@ -41,6 +41,15 @@ type seen struct {
 		State       string  `json:"state"`
 		LatencyUS   *uint64 `json:"latency_us"`
 		Retransmits int     `json:"retransmits"`
+		CausedBy    *struct {
+			Rule    string    `json:"rule"`
+			Time    time.Time `json:"time"`
+			SrcIP   string    `json:"src_ip"`
+			SrcPort uint16    `json:"src_port"`
+			ID      uint16    `json:"id"`
+			PID     int       `json:"pid"`
+			Comm    string    `json:"comm"`
+		} `json:"caused_by"`
 	} `json:"transaction"`
 	Process *party `json:"process"`
 	Server  *party `json:"server_process"`

@@ -1,14 +1,56 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
+
+// Executables are hashed while they run or, once they are gone, at their path:
+// here each time in a mount namespace of the host's own.
+func TestLiveExeHash(t *testing.T) {
+	host := testkit.NewHost(t)
+	server := host.Dnsmasq("127.0.0.1")
+	a := startAgent(t, "--exe-hash")
+	ask := func(name string) (client, answers string) {
+		host.Run("dig", "@127.0.0.1", name)
+		e := a.one(name)
+		return e.Process.ExeSHA256, e.Server.ExeSHA256
+	}
+	want := func(path string) string {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(data)
+		return hex.EncodeToString(sum[:])
+	}
+	if client, answers := ask("first.example.test"); client != "" || answers != "" {
+		t.Errorf("hashes %q and %q at first, want none yet", client, answers)
+	}
+	if _, answers := ask("second.example.test"); answers != want(server.Path) && answers != want("/proc/"+strconv.Itoa(server.Process.Pid)+"/exe") {
+		t.Errorf("the server's hash: %q", answers)
+	}
+	// A process that lives long enough to be told of twice.
+	script := "import socket\n" +
+		"for n in 'p1', 'p2':\n" +
+		" q = b'\\x12\\x34\\x01' + b'\\0\\0\\1' + bytes(6) + b'\\2' + n.encode() + b'\\7example\\4test\\0\\0\\1\\0\\1'\n" +
+		" s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n" +
+		" s.sendto(q, ('127.0.0.1', 53)); s.recv(512)\n" +
+		" import time; time.sleep(2)\n"
+	testkit.NeedPrograms(t, "python3")
+	host.Run("/usr/bin/python3", "-c", script)
+	if got := a.one("p2.example.test").Process; got.ExeSHA256 != want("/usr/bin/python3") {
+		t.Errorf("the client's hash: %+v", got)
+	}
+}
 
 // What is told of a process that is gone within milliseconds: what it ran, where,
 // for whom, and who it descends from.

@@ -78,6 +78,27 @@ func (h *Host) Run(name string, args ...string) string {
 	return string(out)
 }
 
+// Nameserver makes addr the resolver of the programs that the host runs from now
+// on. The host must not be the machine.
+func (h *Host) Nameserver(addr string) {
+	h.t.Helper()
+	dir := filepath.Join("/etc/netns", h.name)
+	h.t.Cleanup(func() {
+		os.RemoveAll(dir)
+		os.Remove(filepath.Dir(dir)) // if it is empty
+	})
+	for name, text := range map[string]string{
+		"resolv.conf": "nameserver " + addr + "\n", "nsswitch.conf": "hosts: dns\n", "hosts": "",
+	} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			h.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
 // Dnsmasq starts a resolver on port 53 of the addresses. It answers every name
 // below example.test with 192.0.2.80 and 2001:db8::80, alias.example.test with
 // a CNAME, and knows no other name.
