@@ -40,8 +40,11 @@ type Birth struct {
 
 // AppendComm appends the process name as printable ASCII (see AppendSafe).
 func (id *Identity) AppendComm(dst []byte) []byte {
-	n := commLen(&id.Comm)
-	for _, c := range id.Comm[:n] {
+	return appendSafeComm(dst, &id.Comm)
+}
+
+func appendSafeComm(dst []byte, comm *[16]byte) []byte {
+	for _, c := range comm[:commLen(comm)] {
 		dst = appendSafeByte(dst, c)
 	}
 	return dst

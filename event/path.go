@@ -75,6 +75,8 @@ var Paths = slices.Concat(
 	recordPaths("dns.additional", "additional", (*dnswire.Message).Additional),
 	transactionPaths,
 	partyPaths("process", func(e *Event) *Party { return &e.Asker }),
+	partyPaths("server_process", func(e *Event) *Party { return &e.Server }),
+	packetPaths,
 )
 
 var metadataPaths = []*Path{
@@ -258,6 +260,25 @@ var transactionPaths = []*Path{
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Latency) / 1000 }},
 	{Name: "transaction.retransmits", Kind: KindNumber, Doc: "how often the query had been sent again", Count: countTransaction,
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Retransmits) }},
+	{Name: "transaction.caused_by.time", Kind: KindTime, Doc: "when the query came in for which a resolver on this host asks", Count: countCause,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Cause.Time) }},
+	{Name: "transaction.caused_by.src_ip", Kind: KindAddr, Doc: "who sent it: address", Count: countCause,
+		Addr: func(e *Event, _ int) netip.Addr { return e.Txn.Cause.Client.Addr() }},
+	{Name: "transaction.caused_by.src_port", Kind: KindNumber, Doc: "who sent it: port", Count: countCause,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Cause.Client.Port()) }},
+	{Name: "transaction.caused_by.id", Kind: KindNumber, Doc: "its message id", Count: countCause,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Cause.ID) }},
+	{Name: "transaction.caused_by.pid", Kind: KindNumber, Doc: "process that sent it, 0 when unknown", Count: countCause,
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Cause.PID) }},
+	{Name: "transaction.caused_by.comm", Kind: KindText, Doc: "name of that process", Count: countCause,
+		Text: func(dst []byte, e *Event, _ int) []byte { return appendSafeComm(dst, &e.Txn.Cause.Comm) }},
+}
+
+func countCause(e *Event) int {
+	if e.Txn.Cause == nil {
+		return 0
+	}
+	return 1
 }
 
 // partyPaths returns the paths of a process at an end of the conversation.
@@ -267,6 +288,18 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 			return 0
 		}
 		return 1
+	}
+	started := func(e *Event) int {
+		if p := of(e).Process; p == nil || p.StartTime == 0 {
+			return 0
+		}
+		return 1
+	}
+	ancestors := func(e *Event) int {
+		if p := of(e).Process; p != nil {
+			return len(p.Ancestors)
+		}
+		return 0
 	}
 	number := func(name, doc string, get func(*Identity) uint64) *Path {
 		return &Path{Name: prefix + "." + name, Kind: KindNumber, Doc: doc, Count: known,
@@ -302,6 +335,16 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 		number("pidns", "inode of the pid namespace", func(id *Identity) uint64 { return uint64(id.PidNS) }),
 		{Name: prefix + ".comm", Kind: KindText, Doc: "name of the thread group leader", Count: known,
 			Text: func(dst []byte, e *Event, _ int) []byte { return of(e).ID.AppendComm(dst) }},
+		{Name: prefix + ".start_time", Kind: KindTime, Doc: "when the process started", Count: started,
+			Number: func(e *Event, _ int) uint64 { return uint64(of(e).Process.StartTime) }},
+		{Name: prefix + ".user", Kind: KindText, Doc: "name of the user id",
+			Count: func(e *Event) int {
+				if of(e).User == "" {
+					return 0
+				}
+				return 1
+			},
+			Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, of(e).User) }},
 		process("exe", "path of the executable", func(p *Process) string { return p.Exe }),
 		process("cwd", "working directory", func(p *Process) string { return p.Cwd }),
 		{Name: prefix + ".args", Kind: KindText, List: true, Doc: "command line, an argument each, secrets taken out",
@@ -313,6 +356,14 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 			},
 			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, argument(of(e).Process.Args, i)) }},
 		process("exe_sha256", "SHA-256 of the executable", func(p *Process) string { return p.ExeSHA256 }),
+		{Name: prefix + ".ancestors.pid", Kind: KindNumber, List: true, Doc: "process ids of who forked it, who forked that one and so on", Count: ancestors,
+			Number: func(e *Event, i int) uint64 { return uint64(of(e).Process.Ancestors[i].PID) }},
+		{Name: prefix + ".ancestors.comm", Kind: KindText, List: true, Doc: "their names", Count: ancestors,
+			Text: func(dst []byte, e *Event, i int) []byte { return appendSafeComm(dst, &of(e).Process.Ancestors[i].Comm) }},
+		{Name: prefix + ".ancestors.exe", Kind: KindText, List: true, Doc: "their executables", Count: ancestors,
+			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, of(e).Process.Ancestors[i].Exe) }},
+		{Name: prefix + ".ancestors.start_time", Kind: KindTime, List: true, Doc: "when they started", Count: ancestors,
+			Number: func(e *Event, i int) uint64 { return uint64(of(e).Process.Ancestors[i].StartTime) }},
 	}
 }
 
@@ -323,4 +374,38 @@ func argument(args string, i int) string {
 	}
 	arg, _, _ := strings.Cut(args, "\x00")
 	return arg
+}
+
+// packetPaths lead to the headers of packets, for events without a message.
+var packetPaths = []*Path{
+	packetPath("ip.version", "4 or 6", 0, func(p *Packet) uint64 { return uint64(p.Version) }),
+	packetPath("ip.tos", "type of service or traffic class", 0, func(p *Packet) uint64 { return uint64(p.TOS) }),
+	packetPath("ip.ttl", "time to live or hop limit", 0, func(p *Packet) uint64 { return uint64(p.TTL) }),
+	packetPath("ip.id", "identification (IPv4)", 0, func(p *Packet) uint64 { return uint64(p.ID) }),
+	packetPath("ip.frag_offset", "fragment offset in octets (IPv4)", 0, func(p *Packet) uint64 { return uint64(p.FragOffset) }),
+	packetPath("ip.flow_label", "flow label (IPv6)", 0, func(p *Packet) uint64 { return uint64(p.FlowLabel) }),
+	packetPath("tcp.seq", "sequence number", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPSeq) }),
+	packetPath("tcp.ack", "acknowledgment number", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPAck) }),
+	packetPath("tcp.window", "window, not scaled", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPWindow) }),
+	packetPath("tcp.checksum", "checksum as on the wire", protocolTCP, func(p *Packet) uint64 { return uint64(p.Checksum) }),
+	packetPath("udp.length", "length field in octets, header included", protocolUDP, func(p *Packet) uint64 { return uint64(p.UDPLen) }),
+	packetPath("udp.checksum", "checksum as on the wire", protocolUDP, func(p *Packet) uint64 { return uint64(p.Checksum) }),
+}
+
+// IANA protocol numbers.
+const (
+	protocolTCP = 6
+	protocolUDP = 17
+)
+
+// packetPath returns a path of packets of a protocol, or of any when that is 0.
+func packetPath(name, doc string, protocol uint8, get func(*Packet) uint64) *Path {
+	return &Path{Name: name, Kind: KindNumber, Doc: doc,
+		Count: func(e *Event) int {
+			if e.Class != ClassPacket || protocol != 0 && e.Meta.Protocol != protocol {
+				return 0
+			}
+			return 1
+		},
+		Number: func(e *Event, _ int) uint64 { return get(&e.Packet) }}
 }

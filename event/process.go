@@ -118,10 +118,7 @@ func appendAncestors(dst []byte, list []Ancestor) (_ []byte, cut bool) {
 
 func appendComm(dst []byte, comm *[16]byte) []byte {
 	at := len(dst)
-	for _, c := range comm[:commLen(comm)] {
-		dst = appendSafeByte(dst, c)
-	}
-	return escapeTail(dst, at)
+	return escapeTail(appendSafeComm(dst, comm), at)
 }
 
 // appendCut is appendQuoted of as many octets of s as fit limit octets of text.
