@@ -242,8 +242,10 @@ static __always_inline void identify(struct identity *id, struct task_struct *t,
 	id->pidns = INIT_PID_NS;
 	id->ns_tgid = id->tgid;
 	if (level) {
-		/* A pid has one number per namespace level; the last is its own. */
-		__u64 at = (__u64)pid + bpf_core_field_offset(struct pid, numbers) +
+		/* A pid has one number per namespace level; the last is its own.
+		 * What a helper read is no pointer to the verifier: before 6.2
+		 * nothing variable may be added to one. */
+		__u64 at = (__u64)BPF_CORE_READ(leader, thread_pid) + bpf_core_field_offset(struct pid, numbers) +
 			   level * bpf_core_type_size(struct upid);
 		struct upid *own = (struct upid *)at;
 
@@ -345,9 +347,11 @@ static __always_inline struct record *copy_class(struct __sk_buff *skb, __u32 n,
 		count(&c->ring_full);
 		return NULL;
 	}
-	/* Keeps the compiler from forgetting a bound that the verifier needs. */
+	/* n > 0, in the one form that every verifier follows: before 6.8 none
+	 * learns from "not equal". The compiler must not undo it. */
+	n--;
 	asm volatile("" : "+r"(n));
-	if (n == 0 || n > class || bpf_skb_load_bytes(skb, 0, rec->data, n)) {
+	if (n >= class || bpf_skb_load_bytes(skb, 0, rec->data, n + 1)) {
 		bpf_ringbuf_discard(rec, BPF_RB_NO_WAKEUP);
 		count(&c->copy_error);
 		return NULL;
@@ -463,10 +467,11 @@ int dnshark_egress(struct __sk_buff *skb)
 static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, char *to)
 {
 	const __u64 in_mount = bpf_core_field_offset(struct mount, mnt);
-	__u32 n = 0;
+	__u64 n = 0;
 
 	for (int i = 0; i < 64; i++) {
 		struct dentry *parent;
+		const void *name;
 		long got;
 
 		if (d == BPF_CORE_READ(mnt, mnt_root)) {
@@ -484,9 +489,11 @@ static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, cha
 			continue;
 		}
 		parent = BPF_CORE_READ(d, d_parent);
+		name = BPF_CORE_READ(d, d_name.name);
+		asm volatile("" : "+r"(n)); /* tested and used in one register */
 		if (parent == d || n > PATH_BYTES - NAME_BYTES)
 			return 0;
-		got = bpf_probe_read_kernel_str(to + n, NAME_BYTES, BPF_CORE_READ(d, d_name.name));
+		got = bpf_probe_read_kernel_str(to + n, NAME_BYTES, name);
 		if (got <= 1)
 			return 0;
 		n += got;

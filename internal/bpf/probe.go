@@ -3,7 +3,6 @@
 package bpf
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -102,10 +101,6 @@ func try(spec *ebpf.CollectionSpec, name string, attach func(*ebpf.Program, *ebp
 	one := spec.Copy()
 	one.Programs = map[string]*ebpf.ProgramSpec{name: one.Programs[name]}
 	loaded, err := ebpf.NewCollection(one)
-	var rejected *ebpf.VerifierError
-	if errors.As(err, &rejected) {
-		return fmt.Errorf("the verifier refuses it: %w", rejected.Cause) // without its log
-	}
 	if err != nil {
 		return err
 	}

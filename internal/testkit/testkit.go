@@ -95,9 +95,13 @@ var build struct {
 	err  error
 }
 
-// Dnshark returns the path of the program, built once per test binary.
+// Dnshark returns the path of the program: DNSHARK_BINARY or, when that is
+// empty, what it builds once per test binary.
 func Dnshark(t testing.TB) string {
 	t.Helper()
+	if path := os.Getenv("DNSHARK_BINARY"); path != "" {
+		return path
+	}
 	build.once.Do(func() {
 		dir, err := os.MkdirTemp("", "dnshark-test-")
 		if err != nil {

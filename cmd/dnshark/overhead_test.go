@@ -1,0 +1,269 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/testkit"
+)
+
+// load is what dnsperf and the accounts of the machine say about a while of
+// questions.
+type load struct {
+	answers  uint64
+	lost     uint64 // questions without an answer
+	rate     float64
+	wall     time.Duration
+	cpu      map[string]time.Duration // of each process, user and kernel
+	machine  time.Duration            // of all that ran on the machine
+	programs time.Duration            // of dnshark's, in the kernel, where that was counted
+	runs     uint64
+}
+
+func (l *load) perMillion(cpu time.Duration) float64 { return cpu.Seconds() / float64(l.answers) * 1e6 }
+
+// What dnshark costs a resolver that answers as fast as it can: rounds with it
+// and without take turns, and the nearest are compared, because the machine is
+// not ours alone. Nothing is lost meanwhile.
+//
+// DNSHARK_BENCH_LIVE=ROUNDS makes it long, and a bound on the throughput that
+// dnshark may cost a test.
+func TestLiveOverhead(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dnsperf", "unbound")
+	rounds, seconds := 2, 1
+	if n, err := strconv.Atoi(os.Getenv("DNSHARK_BENCH_LIVE")); err == nil {
+		rounds, seconds = n, 4
+	}
+	b := &overhead{t: t, host: testkit.NewHost(t), seconds: seconds}
+	b.resolver = b.host.Unbound("127.0.0.1")
+	b.names = filepath.Join(t.TempDir(), "names")
+	var names strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&names, "host%d.example.test A\n", i)
+	}
+	if err := os.WriteFile(b.names, []byte(names.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	b.without("") // warms up
+	for _, qps := range []string{"", "10000"} {
+		var losses, costs, ours []float64
+		for range rounds {
+			before := b.without(qps)
+			with := b.with(qps)
+			after := b.without(qps)
+			base := (before.rate + after.rate) / 2
+			losses = append(losses, 100*(1-with.rate/base))
+			costs = append(costs, with.perMillion(with.machine)-(before.perMillion(before.machine)+after.perMillion(after.machine))/2)
+			ours = append(ours, with.perMillion(with.cpu["dnshark"]))
+			t.Logf("%s: without %.0f and %.0f, with %.0f answers/s; CPU s per million answers: machine %.1f and %.1f, with %.1f;"+
+				" unbound %.1f, %.1f; dnsperf %.1f, %.1f; dnshark %.1f", orMax(qps), before.rate, after.rate, with.rate,
+				before.perMillion(before.machine), after.perMillion(after.machine), with.perMillion(with.machine),
+				before.perMillion(before.cpu["unbound"]), with.perMillion(with.cpu["unbound"]),
+				before.perMillion(before.cpu["dnsperf"]), with.perMillion(with.cpu["dnsperf"]), with.perMillion(with.cpu["dnshark"]))
+		}
+		loss := median(losses)
+		t.Logf("%s: throughput %.1f %% less; CPU per million answers: %.2f s more on the machine, of which dnshark itself %.2f s",
+			orMax(qps), loss, median(costs), median(ours))
+		if rounds > 2 && loss > 3 {
+			t.Errorf("%s: dnshark costs %.1f %% of the throughput, want at most 3 %%", orMax(qps), loss)
+		}
+	}
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stats.Close()
+	with := b.with("")
+	t.Logf("in the kernel: %.2f s per million answers in %.1f runs of the programs per answer, %.0f ns each",
+		with.perMillion(with.programs), float64(with.runs)/float64(with.answers), float64(with.programs.Nanoseconds())/float64(with.runs))
+}
+
+func orMax(qps string) string {
+	if qps == "" {
+		return "as fast as possible"
+	}
+	return qps + " questions/s"
+}
+
+func median(list []float64) float64 {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
+type overhead struct {
+	t        *testing.T
+	host     *testkit.Host
+	resolver *testkit.Daemon
+	names    string
+	seconds  int
+}
+
+// without asks for the round's time, with qps questions a second if that is
+// not empty.
+func (b *overhead) without(qps string) *load { return b.ask(qps, nil) }
+
+// with does the same under the eyes of dnshark, which must not miss an answer.
+func (b *overhead) with(qps string) *load {
+	b.t.Helper()
+	cmd := dnsharkAs(b.t, asNobody(socketCaps...), "-o", "json", "-w", os.DevNull)
+	agent := testkit.Start(b.t, cmd)
+	testkit.Eventually(b.t, 30*time.Second, "dnshark to watch", func() bool {
+		return agent.Ended() || strings.Contains(agent.Output.String(), "watching")
+	})
+	l := b.ask(qps, agent)
+	if err := agent.Stop(b.t); err != nil {
+		b.t.Fatalf("dnshark ended with %v: %s", err, agent.Output)
+	}
+	out := agent.Output.String()
+	events := numberBefore(out, " net_packet_dns_response")
+	for _, lost := range []string{" lost (ring full)", " lost (copy error)"} {
+		if numberBefore(out, lost) != 0 {
+			b.t.Errorf("packets were lost: %s", out)
+		}
+	}
+	if events < l.answers {
+		b.t.Errorf("%d events of %d answers: %s", events, l.answers, out)
+	}
+	return l
+}
+
+func (b *overhead) ask(qps string, agent *testkit.Daemon) *load {
+	b.t.Helper()
+	args := []string{"-s", "127.0.0.1", "-d", b.names, "-l", strconv.Itoa(b.seconds), "-c", "10", "-q", "100"}
+	if qps != "" {
+		args = append(args, "-Q", qps)
+	}
+	dnsperf := b.host.Command("dnsperf", args...)
+	out := &testkit.Buffer{}
+	dnsperf.Stdout, dnsperf.Stderr = out, out
+	account := func() (list []time.Duration) {
+		list = []time.Duration{machineTime(b.t), processTime(b.t, b.resolver.Process.Pid)}
+		if agent != nil {
+			list = append(list, processTime(b.t, agent.Process.Pid))
+		}
+		return list
+	}
+	programs, runs := programTime(b.t, agent)
+	began, before := time.Now(), account()
+	if err := dnsperf.Run(); err != nil {
+		b.t.Fatalf("dnsperf: %v: %s", err, out)
+	}
+	if agent != nil {
+		time.Sleep(20 * time.Millisecond) // it reads the last ones
+	}
+	after := account()
+	l := &load{
+		answers: numberAfter(out.String(), "Queries completed: "),
+		lost:    numberAfter(out.String(), "Queries lost: "),
+		wall:    time.Since(began),
+		machine: after[0] - before[0],
+		cpu: map[string]time.Duration{
+			"unbound": after[1] - before[1],
+			"dnsperf": dnsperf.ProcessState.UserTime() + dnsperf.ProcessState.SystemTime(),
+		},
+	}
+	l.rate = float64(numberAfter(out.String(), "Queries per second: "))
+	if agent != nil {
+		l.cpu["dnshark"] = after[2] - before[2]
+		l.programs, l.runs = programTime(b.t, agent)
+		l.programs -= programs
+		l.runs -= runs
+	}
+	if l.answers == 0 {
+		b.t.Fatalf("dnsperf got no answer: %s", out)
+	}
+	return l
+}
+
+// numberAfter reads the whole number that follows label in text.
+func numberAfter(text, label string) uint64 {
+	_, rest, _ := strings.Cut(text, label)
+	rest = strings.TrimLeft(rest, " ")
+	if end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		rest = rest[:end]
+	}
+	n, _ := strconv.ParseUint(rest, 10, 64)
+	return n
+}
+
+// numberBefore reads the whole number before label in text.
+func numberBefore(text, label string) uint64 {
+	before, _, _ := strings.Cut(text, label)
+	n, _ := strconv.ParseUint(before[strings.LastIndexAny(before, " \n")+1:], 10, 64)
+	return n
+}
+
+const tick = 10 * time.Millisecond // USER_HZ, the unit of times in /proc
+
+// processTime returns the CPU time of a process so far.
+func processTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	return ticks(t, fields[11:13]) // utime, stime
+}
+
+// machineTime returns the time in which the machine's processors did anything.
+func machineTime(t *testing.T) time.Duration {
+	t.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	fields := strings.Fields(line)
+	return ticks(t, slices.Concat(fields[1:4], fields[6:8])) // user, nice, system, irq, softirq
+}
+
+func ticks(t *testing.T, fields []string) (sum time.Duration) {
+	t.Helper()
+	for _, f := range fields {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum
+}
+
+// programTime returns what dnshark's programs have cost in the kernel so far,
+// and how often they ran, where the kernel counts.
+func programTime(t *testing.T, agent *testkit.Daemon) (sum time.Duration, runs uint64) {
+	t.Helper()
+	if agent == nil {
+		return 0, 0
+	}
+	ids := kernelIDs(t, agent.Process.Pid)["prog"]
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stats, err := prog.Stats()
+		prog.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += stats.Runtime
+		runs += stats.RunCount
+	}
+	return sum, runs
+}

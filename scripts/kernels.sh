@@ -1,0 +1,81 @@
+#!/bin/sh
+# Runs the live tests of the eBPF programs, and dig's of the whole program, on
+# other kernels in qemu: by default the one of Debian 12 for clouds, 6.1. Needs
+# Debian, qemu-system-x86 and cpio. ACCEL=kvm is faster, where it works.
+#
+#     scripts/kernels.sh [PACKAGE...]     such as linux-image-6.1.0-56-cloud-amd64
+set -eu
+cd "$(dirname "$0")/.."
+
+for program in qemu-system-x86_64 cpio apt-get dpkg-deb dig dnsmasq ip; do
+	command -v $program >/dev/null || {
+		echo "$program is missing: apt-get install qemu-system-x86 cpio, and scripts/install-test-deps.sh" >&2
+		exit 1
+	}
+done
+if [ $# -eq 0 ]; then
+	set -- "$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-6[^ ]*\).*/\1/p' | head -n 1)"
+fi
+
+work=$PWD/bin/kernels
+root=$work/root
+rm -rf "$root"
+mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/run" "$root/etc" "$root/var"
+ln -s bin "$root/sbin"
+ln -s ../run "$root/var/run"
+echo root:x:0:0::/:/bin/sh >"$root/etc/passwd"
+
+# Programs of this machine, each with the libraries that it loads.
+for program in sh bash sleep cat mount unshare ip dig dnsmasq; do
+	path=$(command -v $program)
+	cp -L "$path" "$root/bin/"
+	for library in $(ldd "$path" | grep -o '/[^ ]*'); do
+		[ -e "$root$library" ] || install -D "$library" "$root$library"
+	done
+done
+export CGO_ENABLED=0
+go build -trimpath -ldflags '-s -w' -o "$root/bin/dnshark" ./cmd/dnshark
+for package in ./internal/bpf ./internal/source/ebpf ./cmd/dnshark; do
+	go test -c -ldflags '-s -w' -o "$root/bin/$(basename $package).test" $package
+done
+
+cat >"$root/init" <<'END'
+#!/bin/sh
+export PATH=/bin DNSHARK_REQUIRE_LIVE=1 DNSHARK_BINARY=/bin/dnshark
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+dnshark doctor
+status=PASS
+bpf.test -test.v -test.timeout 2m || status=FAIL
+ebpf.test -test.v -test.timeout 3m || status=FAIL
+dnshark.test -test.v -test.timeout 2m -test.run "$TESTS" || status=FAIL
+echo "all tests: $status"
+echo o >/proc/sysrq-trigger
+sleep 10
+END
+sed -i "s/\$TESTS/${TESTS:-^TestLive(Dig|Drop|Killed|OlderProcess)\$}/" "$root/init"
+chmod +x "$root/init"
+(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initramfs"
+
+failed=
+for package; do
+	if [ ! -e "$work/$package/boot" ]; then
+		mkdir -p "$work/$package"
+		(cd "$work/$package" && apt-get download "$package" && dpkg-deb -x ./*.deb . && rm ./*.deb)
+	fi
+	echo "== $package"
+	log=$work/$package/log
+	timeout 600 qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 2G -no-reboot -nographic -nic none \
+		-kernel "$work/$package"/boot/vmlinuz-* -initrd "$work/initramfs" \
+		-append "console=ttyS0 quiet panic=-1" </dev/null | tr -d '\r' >"$log" || true
+	grep -v '^=== ' "$log"
+	grep -q '^all tests: PASS' "$log" || failed="$failed $package"
+done
+if [ -n "$failed" ]; then
+	echo "failed:$failed" >&2
+	exit 1
+fi
