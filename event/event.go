@@ -54,8 +54,9 @@ type Observation struct {
 	Meta     PktMeta
 	Flow     Flow
 	Txn      Transaction
-	Missing  int  // octets of the message that Msg.Raw lacks at its end
-	Capped   bool // an encoder left something out, to stay within bounds
+	Policies []string // names of the policies that want the event; never changed
+	Missing  int      // octets of the message that Msg.Raw lacks at its end
+	Capped   bool     // an encoder left something out, to stay within bounds
 	Packet   Packet
 	// Sender is the task that put the packet on the wire, Owner the one that
 	// last sent on its socket; nil when unknown.

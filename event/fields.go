@@ -172,6 +172,11 @@ var (
 		Doc:    "the process that answers, with the keys of process; left out unless it is known to run on this host",
 		Append: appendServerProcess,
 	}
+	FieldPolicies = Field{
+		Name: "policies", Type: "[]string",
+		Doc:    "names of the policies that want the event; left out without policies",
+		Append: appendPolicies,
+	}
 	FieldIP = Field{
 		Name: "ip", Type: "object", Doc: "the IP header",
 		Sub: []SubField{

@@ -392,6 +392,17 @@ func appendParty(dst []byte, who *Party) []byte {
 	return append(dst, '}')
 }
 
+func appendPolicies(dst []byte, e *Event) []byte {
+	if len(e.Policies) == 0 {
+		return dst
+	}
+	dst = append(dst, '[')
+	for _, name := range e.Policies {
+		dst = append(appendQuoted(dst, name), ',')
+	}
+	return closeList(dst)
+}
+
 func appendIP(dst []byte, e *Event) []byte {
 	p := &e.Packet
 	dst = AppendUint(append(dst, `{"version":`...), uint64(p.Version))

@@ -69,6 +69,10 @@ var Paths = slices.Concat(
 		{Name: "host", Kind: KindText, Doc: FieldHost.Doc, Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Host) }},
 		{Name: "observer", Kind: KindText, Doc: FieldObserver.Doc, Text: func(dst []byte, e *Event, _ int) []byte { return append(dst, e.Observer.String()...) }},
 	},
+	[]*Path{
+		{Name: "policies", Kind: KindText, List: true, Doc: FieldPolicies.Doc, Count: func(e *Event) int { return len(e.Policies) },
+			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, e.Policies[i]) }},
+	},
 	metadataPaths, messagePaths, questionPaths,
 	recordPaths("dns.answer", "answer", (*dnswire.Message).Answer),
 	recordPaths("dns.authority", "authority", (*dnswire.Message).Authority),

@@ -24,8 +24,13 @@ import (
 type options struct {
 	std streams
 
-	events  []string
-	filter  string
+	events []string
+	filter string
+
+	policyPaths []string
+	scopes      []string
+	policies    *policy.Set // nil without any; see loadPolicies
+
 	format  string
 	file    string
 	ports   []string
@@ -59,6 +64,7 @@ const maxPorts = 16
 
 func (o *options) addOutput(f *pflag.FlagSet) {
 	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "`LIST` of events and sets of events to show, see: dnshark events")
+	o.addPolicy(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
 	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
@@ -123,6 +129,9 @@ func completeFilter(_ *cobra.Command, _ []string, text string) (words []string, 
 }
 
 func (o *options) kinds() (kind.Set, error) {
+	if o.policies != nil {
+		return o.policies.Kinds(), nil
+	}
 	set, err := kind.Parse(o.events)
 	if err != nil {
 		return 0, withExit(exitUsage, err)
@@ -224,6 +233,9 @@ func (o *options) check() error {
 		return usagef("--max-records is 1 to %d", maxMaxRecords)
 	case o.streamMemory < 1 || o.streamMemory > maxMemory || o.fragmentMemory < 1 || o.fragmentMemory > maxMemory:
 		return usagef("--stream-memory and --fragment-memory are 1 to %d MiB", maxMemory)
+	}
+	if err := o.loadPolicies(); err != nil {
+		return err
 	}
 	if o.format != "" && !slices.Contains(output.Formats, o.format) {
 		_, err := o.encoder(o.std.out)

@@ -15,6 +15,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
+	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/proc"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
@@ -83,6 +84,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		FragmentBytes: o.fragmentMemory << 20,
 	})
 	table := pair.NewTable(int64(o.timeout), 0)
+	if o.policies != nil {
+		kinds = kind.Within(needs) // policies may change while we run
+	}
 	marker := kind.NewMarker(kinds)
 	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, out: o.std.err}
 	var stages []line.Stage
@@ -99,7 +103,17 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if wanted != nil {
 		stages = append(stages, wanted)
 	}
-	stages = append(stages, marker, report)
+	stages = append(stages, marker)
+	if o.policies != nil {
+		stage := policy.NewStage(o.policies, marker)
+		if live && len(o.policyPaths) > 0 {
+			if err := o.watchPolicies(ctx, stage, needs); err != nil {
+				return err
+			}
+		}
+		stages = append(stages, stage)
+	}
+	stages = append(stages, report)
 
 	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
 	if o.count > 0 {

@@ -60,6 +60,13 @@ func (l *lexer) next() (token, *Error) {
 	return token{}, l.wrong(at, "%q means nothing here", c)
 }
 
+// Quote returns text as the language writes it.
+func Quote(text string) string {
+	return `"` + quoter.Replace(text) + `"`
+}
+
+var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // quoted reads text in quotes: between " and ' a backslash makes the next quote
 // or backslash plain and stays before anything else, as in domain names and
 // regular expressions; between ` nothing is special.

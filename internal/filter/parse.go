@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/nearest"
 )
 
 // parser reads
@@ -212,7 +213,7 @@ func (p *parser) value(c *Compare) (method string, kind event.Kind, ok bool) {
 	for _, f := range functions {
 		names = append(names, f.name)
 	}
-	p.fail(t.at, "there is no function %s; functions are %s", t.text, strings.Join(names, ", ")).hint(nearest(t.text, names))
+	p.fail(t.at, "there is no function %s; functions are %s", t.text, strings.Join(names, ", ")).hint(nearest.Name(t.text, names))
 	return "", 0, false
 }
 
@@ -224,7 +225,7 @@ func (c *Compare) find(p *parser, t token, name string) event.Kind {
 		for _, known := range event.Paths {
 			names = append(names, known.Name)
 		}
-		p.fail(t.at, "there is no field %q", name).hint(nearest(name, names))
+		p.fail(t.at, "there is no field %q", name).hint(nearest.Name(name, names))
 		return 0
 	}
 	c.Path = path
@@ -275,7 +276,7 @@ func (p *parser) method(c *Compare, kind event.Kind, name string, at int) {
 		p.expect(")")
 		return
 	}
-	p.fail(at, "there is no method %s; methods are %s", name, strings.Join(names, ", ")).hint(nearest(name, names))
+	p.fail(at, "there is no method %s; methods are %s", name, strings.Join(names, ", ")).hint(nearest.Name(name, names))
 }
 
 // number reads the right side of < and >.

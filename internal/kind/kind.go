@@ -77,6 +77,16 @@ func (s Set) Needs() (n Needs) {
 	return n
 }
 
+// Within returns all kinds for which the line does no more than n.
+func Within(n Needs) (s Set) {
+	for i, k := range Catalogue {
+		if !k.Internal && k.Needs&^n == 0 {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
 // Find returns the kind with the name or alias.
 func Find(name string) (*Kind, bool) {
 	for _, k := range Catalogue {

@@ -15,7 +15,7 @@ var ip = Kind{
 	Description: "An IP packet of either family was seen, on any port. Asking for it makes the kernel copy the headers of every packet.",
 	Sets:        []string{SetNetworkEvents},
 	Fields: []*event.Field{
-		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP,
+		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP, &event.FieldPolicies,
 	},
 	UseCases: []Item{{"Traffic analysis", "see who talks with whom around a lookup"}},
 	Related:  []string{"net_packet_tcp", "net_packet_udp", "net_packet_dns"},
@@ -29,7 +29,7 @@ var tcp = Kind{
 	Description: "A TCP segment over IPv4 or IPv6 was seen, on any port.",
 	Sets:        []string{SetNetworkEvents},
 	Fields: []*event.Field{
-		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP, &event.FieldTCP,
+		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP, &event.FieldTCP, &event.FieldPolicies,
 	},
 	DependsOn: []string{"net_packet_ip"},
 	UseCases:  []Item{{"Network debugging", "see connections fail or be reset"}},
@@ -46,7 +46,7 @@ var udp = Kind{
 	Description: "A UDP datagram over IPv4 or IPv6 was seen, on any port.",
 	Sets:        []string{SetNetworkEvents},
 	Fields: []*event.Field{
-		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP, &event.FieldUDP,
+		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldIP, &event.FieldUDP, &event.FieldPolicies,
 	},
 	DependsOn: []string{"net_packet_ip"},
 	UseCases:  []Item{{"Network debugging", "see what else runs over UDP"}},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dnshark-io/dnshark/internal/nearest"
 )
 
 // Sets returns the names of all sets, each with the kinds that belong to it.
@@ -56,50 +58,21 @@ func dependants(name string) (names []string) {
 
 // suggest returns the known name that is nearest to an unknown one.
 func suggest(name string) string {
-	best, distance := "", len(name)/2+1
-	consider := func(known string) {
-		if d := editDistance(name, known); d < distance {
-			best, distance = known, d
-		}
-		if len(name) > 2 && best == "" && strings.HasSuffix(known, "_"+name) {
-			best = known
-		}
-	}
+	var known []string
 	for _, k := range Catalogue {
-		if k.Internal {
-			continue
-		}
-		consider(k.Name)
-		for _, a := range k.Aliases {
-			consider(a)
+		if !k.Internal {
+			known = append(append(known, k.Name), k.Aliases...)
 		}
 	}
 	for _, s := range Sets() {
-		consider(s.Term)
+		known = append(known, s.Term)
+	}
+	best := nearest.Name(name, known)
+	if i := slices.IndexFunc(known, func(k string) bool { return strings.HasSuffix(k, "_"+name) }); best == "" && i >= 0 && len(name) > 2 {
+		best = known[i]
 	}
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// editDistance is Levenshtein's: how many octets to insert, delete or replace.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

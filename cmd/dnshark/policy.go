@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/pflag"
+
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/policy"
+)
+
+func (o *options) addPolicy(f *pflag.FlagSet) {
+	f.StringArrayVarP(&o.policyPaths, "policy", "p", nil, "read policies from a `FILE` or directory; they say which events to show")
+	f.StringArrayVar(&o.scopes, "scope", nil, "show only events within a `SCOPE`, as comm=curl or uid!=0,1000 (as Tracee's)")
+}
+
+// loadPolicies reads what --policy, --scope and comparisons in --events say. It
+// leaves nil when there are none.
+func (o *options) loadPolicies() (err error) {
+	if len(o.policyPaths) > 0 {
+		if len(o.scopes) > 0 || !slices.Equal(o.events, []string{kind.SetDefault}) {
+			return usagef("--policy says which events to show; leave out --events and --scope")
+		}
+		if o.policies, err = policy.Load(o.policyPaths); err != nil {
+			return withExit(exitUsage, err)
+		}
+		return nil
+	}
+	o.policies, err = fromFlags(o.events, o.scopes)
+	return err
+}
+
+// fromFlags makes a policy without a name of flags, or nil when they need none. An
+// event may be followed by a comparison, as
+// net_packet_dns_response.data.dst_port=53,5353; commas divide events too.
+func fromFlags(events, scopes []string) (*policy.Set, error) {
+	p := &policy.Policy{}
+	for _, text := range scopes {
+		expr, why := policy.Scope(text)
+		if why != "" {
+			return nil, usagef("--scope: %s", why)
+		}
+		p.Scope = policy.Both(p.Scope, expr)
+	}
+	var whens [32]string
+	var kinds kind.Set
+	last, compared := "", false // the comparison that a value may follow
+	flush := func() error {
+		if last == "" {
+			return nil
+		}
+		name, comparison, _ := strings.Cut(last, ".")
+		found, err := kind.Parse([]string{name})
+		if err != nil {
+			return withExit(exitUsage, err)
+		}
+		when := ""
+		if comparison != "" {
+			compared = true
+			var why string
+			if when, why = policy.Data(comparison); why != "" {
+				return usagef("--events %s: %s", last, why)
+			}
+		}
+		kinds |= found
+		for i := range kind.Catalogue {
+			if found.Has(i) {
+				whens[i] = policy.Both(whens[i], when)
+			}
+		}
+		return nil
+	}
+	for _, text := range events {
+		if _, err := kind.Parse([]string{text}); err != nil && strings.ContainsAny(last, "=<>") && !strings.Contains(text, ".data.") {
+			last += "," + text // one more value
+			continue
+		}
+		if err := flush(); err != nil {
+			return nil, err
+		}
+		last = text
+	}
+	if err := flush(); err != nil {
+		return nil, err
+	}
+	if !compared && p.Scope == "" {
+		return nil, nil
+	}
+	for i := range kind.Catalogue {
+		if kinds.Has(i) {
+			p.Rules = append(p.Rules, policy.Rule{Kind: i, When: whens[i]})
+		}
+	}
+	return &policy.Set{Policies: []*policy.Policy{p}}, nil
+}
+
+// settle is how long files may change before they are read again: editors write
+// in several steps.
+const settle = 200 * time.Millisecond
+
+// watchPolicies reads the policies again when their files change or SIGHUP comes,
+// until ctx ends. Bad ones are told, and the old ones stay. What they may need is
+// what capture was begun with.
+func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs kind.Needs) error {
+	files, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watching policy files: %w", err)
+	}
+	for _, path := range o.policyPaths {
+		// Of a file the directory: editors and Kubernetes replace files.
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			path = filepath.Dir(path)
+		}
+		if err := files.Add(path); err != nil {
+			files.Close()
+			return fmt.Errorf("watching policy files: %w", err)
+		}
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		defer files.Close()
+		defer signal.Stop(hangup)
+		var due <-chan time.Time
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				due = time.After(0)
+			case <-files.Events:
+				due = time.After(settle)
+			case <-files.Errors:
+			case <-due:
+				due = nil
+				reloadPolicies(o.policyPaths, stage, needs, o.std.err)
+			}
+		}
+	}()
+	return nil
+}
+
+func reloadPolicies(paths []string, stage *policy.Stage, needs kind.Needs, log io.Writer) {
+	set, err := policy.Load(paths)
+	if err == nil && set.Kinds().Needs()&^needs != 0 {
+		err = errors.New("they ask for events that capture was not begun for; start dnshark again")
+	}
+	if err != nil {
+		fmt.Fprintf(log, "dnshark: policies stay as they were: %s\n", oneLine(err))
+		return
+	}
+	stage.Use(set)
+	fmt.Fprintf(log, "dnshark: policies read again: %d\n", len(set.Policies))
+}

@@ -1,0 +1,311 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dnshark-io/dnshark/internal/filter"
+	"github.com/dnshark-io/dnshark/internal/kind"
+)
+
+// Bounds of policy files, in octets.
+const (
+	maxFile = 1 << 20
+	maxName = 64
+)
+
+// Load reads policies from files, and from the .yaml and .yml files of
+// directories. A file holds one policy or several, divided by ---, each in one of
+// two forms:
+//
+//	name: lookups-by-curl
+//	description: what curl asks for
+//	where: process.comm == "curl"              # optional, for all rules
+//	rules:
+//	  - event: net_packet_dns_response
+//	    filter: dns.rcode == "NXDOMAIN"        # optional
+//
+// or that of Tracee (see tracee.go), plain or as a Kubernetes object. Whatever is
+// wrong is told with file, line and column, and then nothing is loaded.
+func Load(paths []string) (*Set, error) {
+	set := &Set{}
+	files, err := expand(paths)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, file := range files {
+		policies, err := loadFile(file)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		set.Policies = append(set.Policies, policies...)
+	}
+	seen := map[string]bool{}
+	for _, p := range set.Policies {
+		if seen[p.Name] {
+			errs = append(errs, fmt.Errorf("there are two policies called %s", p.Name))
+		}
+		seen[p.Name] = true
+	}
+	if len(set.Policies) > MaxPolicies {
+		errs = append(errs, fmt.Errorf("%d policies: at most %d hold at once", len(set.Policies), MaxPolicies))
+	}
+	if len(set.Policies) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no policy in there", strings.Join(paths, ", ")))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+// expand replaces directories by the policy files in them.
+func expand(paths []string) (files []string, err error) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, path)
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".yaml" || ext == ".yml") {
+				files = append(files, filepath.Join(path, e.Name()))
+			}
+		}
+	}
+	return files, nil
+}
+
+func loadFile(name string) ([]*Policy, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return read(name, f)
+}
+
+func read(name string, r io.Reader) (policies []*Policy, err error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: longer than %d octets", name, maxFile)
+	}
+	documents := yaml.NewDecoder(strings.NewReader(string(text)))
+	for {
+		var doc yaml.Node
+		if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
+			return policies, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+			continue
+		}
+		d := &document{file: name}
+		p := d.policy(doc.Content[0])
+		if d.err != nil {
+			return nil, d.err
+		}
+		policies = append(policies, p)
+	}
+}
+
+// document is a policy being read. The first error ends it.
+type document struct {
+	file string
+	err  error
+}
+
+func (d *document) fail(n *yaml.Node, format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%s:%d:%d: %s", d.file, n.Line, n.Column, fmt.Sprintf(format, args...))
+	}
+}
+
+// mapping calls the function of every key. Others are errors.
+func (d *document) mapping(n *yaml.Node, keys map[string]func(value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, "want keys and values")
+		return
+	}
+	for i := 0; i < len(n.Content) && d.err == nil; i += 2 {
+		key := n.Content[i]
+		f, ok := keys[key.Value]
+		if !ok {
+			known := make([]string, 0, len(keys))
+			for k := range keys {
+				known = append(known, k)
+			}
+			slices.Sort(known)
+			d.fail(key, "unknown key %q; keys are %s", key.Value, strings.Join(known, ", "))
+			return
+		}
+		f(n.Content[i+1])
+	}
+}
+
+func (d *document) text(n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode {
+		d.fail(n, "want text")
+	}
+	return n.Value
+}
+
+func (d *document) list(n *yaml.Node, each func(*yaml.Node)) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		d.fail(n, "want a list")
+		return
+	}
+	for _, item := range n.Content {
+		if d.err != nil {
+			return
+		}
+		each(item)
+	}
+}
+
+// expression checks an expression where it stands.
+func (d *document) expression(n *yaml.Node) string {
+	text := d.text(n)
+	_, err := filter.Parse(text)
+	if wrong := (*filter.Error)(nil); errors.As(err, &wrong) {
+		at := *n
+		if n.Style == 0 && !strings.Contains(text, "\n") { // as it stands in the file
+			at.Column += wrong.Column
+		}
+		d.fail(&at, "%v in %s", wrong, text)
+	}
+	return text
+}
+
+func ignore(*yaml.Node) {}
+
+// policy reads a policy of any form.
+func (d *document) policy(n *yaml.Node) *Policy {
+	p := &Policy{}
+	spec := map[string]func(*yaml.Node){
+		"name":        func(n *yaml.Node) { p.Name = d.text(n) },
+		"description": func(n *yaml.Node) { p.Description = d.text(n) },
+		"where":       func(n *yaml.Node) { p.Scope = Both(p.Scope, d.expression(n)) },
+		"scope": func(n *yaml.Node) {
+			d.list(n, func(n *yaml.Node) { p.Scope = Both(p.Scope, d.scope(n)) })
+		},
+		"defaultActions": d.actions,
+		"rules": func(n *yaml.Node) {
+			d.list(n, func(n *yaml.Node) { p.Rules = append(p.Rules, d.rules(n)...) })
+		},
+	}
+	kubernetes := slices.ContainsFunc(n.Content, func(n *yaml.Node) bool { return n.Value == "apiVersion" })
+	if !kubernetes {
+		d.mapping(n, spec)
+	} else {
+		d.mapping(n, map[string]func(*yaml.Node){
+			"apiVersion": func(n *yaml.Node) {
+				if !strings.HasPrefix(n.Value, "tracee.aquasec.com/") && !strings.HasPrefix(n.Value, "dnshark.io/") {
+					d.fail(n, "unknown apiVersion %q; it is tracee.aquasec.com/v1beta1 or dnshark.io/v1", n.Value)
+				}
+			},
+			"kind": func(n *yaml.Node) {
+				if n.Value != "Policy" {
+					d.fail(n, "kind is Policy, not %q", n.Value)
+				}
+			},
+			"metadata": func(n *yaml.Node) {
+				d.mapping(n, map[string]func(*yaml.Node){
+					"name": func(n *yaml.Node) { p.Name = d.text(n) },
+					"annotations": func(n *yaml.Node) {
+						for i := 0; i+1 < len(n.Content); i += 2 {
+							if n.Content[i].Value == "description" {
+								p.Description = n.Content[i+1].Value
+							}
+						}
+					},
+					"labels": ignore, "namespace": ignore, "creationTimestamp": ignore, "generation": ignore,
+					"resourceVersion": ignore, "uid": ignore, "managedFields": ignore,
+				})
+			},
+			"spec":   func(n *yaml.Node) { d.mapping(n, spec) },
+			"status": ignore,
+		})
+	}
+	switch {
+	case p.Name == "":
+		d.fail(n, "a policy needs a name")
+	case len(p.Name) > maxName:
+		d.fail(n, "the name of a policy has at most %d octets", maxName)
+	case len(p.Rules) == 0:
+		d.fail(n, "policy %s has no rules", p.Name)
+	}
+	return p
+}
+
+// Both joins two expressions, either of which may be empty.
+func Both(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "":
+		return a
+	}
+	return "(" + a + ") && (" + b + ")"
+}
+
+// rules reads a rule, which a set of events makes several of.
+func (d *document) rules(n *yaml.Node) (rules []Rule) {
+	var kinds kind.Set
+	when := ""
+	d.mapping(n, map[string]func(*yaml.Node){
+		"event": func(n *yaml.Node) {
+			var err error
+			if kinds, err = kind.Parse([]string{d.text(n)}); err != nil {
+				d.fail(n, "%v", err)
+			}
+		},
+		"filter": func(n *yaml.Node) { when = Both(when, d.expression(n)) },
+		"filters": func(n *yaml.Node) {
+			d.list(n, func(n *yaml.Node) { when = Both(when, d.filter(n)) })
+		},
+		"actions": d.actions,
+	})
+	if kinds == 0 && d.err == nil {
+		d.fail(n, "a rule needs an event")
+	}
+	for i := range kind.Catalogue {
+		if kinds.Has(i) {
+			rules = append(rules, Rule{i, when})
+		}
+	}
+	return rules
+}
+
+// actions reads what is to be done with an event: it goes to the outputs.
+func (d *document) actions(n *yaml.Node) {
+	d.list(n, func(n *yaml.Node) {
+		switch n.Value {
+		case "log", "print", "emit":
+		default:
+			d.fail(n, "unknown action %q; actions are log, print and emit, which all mean the outputs", n.Value)
+		}
+	})
+}
