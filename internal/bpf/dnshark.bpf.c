@@ -458,11 +458,11 @@ int dnshark_egress(struct __sk_buff *skb)
 
 /*
  * Writes the names on the way from a file to the root of its mount namespace,
- * each with its NUL: what /proc/PID/exe shows, in reverse. Returns 0 when there
- * is no such way, or it is too long; the root itself is a single NUL.
- * bpf_d_path does this, but not in tracepoints. A path that is renamed meanwhile
- * may come out mixed, of names that all stood in directories which the renaming
- * one may write to.
+ * each with its NUL: what /proc/PID/exe shows, in reverse. Returns one more than
+ * was written, or 0 when there is no such way, or it is too long. bpf_d_path does
+ * this, but not in tracepoints. A path that is renamed meanwhile may come out
+ * mixed, of names that all stood in directories which the renaming one may write
+ * to.
  */
 static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, char *to)
 {
@@ -478,12 +478,8 @@ static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, cha
 			struct mount *m = (void *)mnt - in_mount;
 			struct mount *below = BPF_CORE_READ(m, mnt_parent);
 
-			if (below == m) {
-				if (n)
-					return n;
-				*to = 0;
-				return 1;
-			}
+			if (below == m)
+				return n + 1;
 			d = BPF_CORE_READ(m, mnt_mountpoint);
 			mnt = (void *)below + in_mount;
 			continue;

@@ -40,8 +40,8 @@ type Record struct {
 }
 
 // Birth is the header of a sample about a process. When Kind is BirthExec,
-// PathBytes, ArgsBytes and PathBytes octets follow, of which PathLen, ArgsLen and
-// CwdLen are used. Paths are there in reverse: file name, directory, and so on up
+// PathBytes, ArgsBytes and PathBytes octets follow, of which PathLen-1, ArgsLen
+// and CwdLen-1 are used; a length of 0 means unknown. Paths are there in reverse: file name, directory, and so on up
 // to the root, each with a NUL.
 type Birth struct {
 	Time        uint64 // CLOCK_MONOTONIC

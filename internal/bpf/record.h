@@ -83,7 +83,7 @@ struct birth {
 	__u64 time; /* CLOCK_MONOTONIC */
 	__u64 parent_start; /* of a fork: who forked, as in struct identity */
 	__u32 parent_tgid;
-	__u32 path_len; /* of an exec, up to PATH_BYTES; 0 when unknown */
+	__u32 path_len; /* of an exec: octets and 1, or 0 when unknown */
 	__u32 args_len; /* of an exec, up to ARGS_BYTES */
 	__u32 cwd_len; /* of an exec: the working directory, as path_len */
 	__u32 zero[4];

@@ -84,10 +84,10 @@ func (b *batch) addBirth(sample []byte) bool {
 	case r.Kind == bpf.BirthFork:
 		birth.ParentTGID, birth.ParentStart = r.ParentTGID, r.ParentStart
 	case r.Kind == bpf.BirthExec && len(data) >= 2*bpf.PathBytes+bpf.ArgsBytes &&
-		r.PathLen <= bpf.PathBytes && r.ArgsLen <= bpf.ArgsBytes && r.CwdLen <= bpf.PathBytes:
-		birth.Exe = absolute(data[:r.PathLen])
+		r.PathLen <= bpf.PathBytes+1 && r.ArgsLen <= bpf.ArgsBytes && r.CwdLen <= bpf.PathBytes+1:
+		birth.Exe = absolute(data, r.PathLen)
 		birth.Args = string(data[bpf.PathBytes:][:r.ArgsLen])
-		birth.Cwd = absolute(data[bpf.PathBytes+bpf.ArgsBytes:][:r.CwdLen])
+		birth.Cwd = absolute(data[bpf.PathBytes+bpf.ArgsBytes:], r.CwdLen)
 	default:
 		return false
 	}
@@ -97,8 +97,15 @@ func (b *batch) addBirth(sample []byte) bool {
 }
 
 // absolute turns names from the file up to the root, each with a NUL, into a
-// path. It returns "" when there are none.
-func absolute(names []byte) string {
+// path. length is one more than they have; when it is 0, so is the path's.
+func absolute(names []byte, length uint32) string {
+	switch length {
+	case 0:
+		return ""
+	case 1:
+		return "/"
+	}
+	names = names[:length-1]
 	path := make([]byte, 0, len(names))
 	for len(names) > 0 {
 		names = names[:len(names)-1]

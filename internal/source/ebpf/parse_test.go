@@ -3,6 +3,7 @@
 package ebpf
 
 import (
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -73,7 +74,13 @@ func birth(kind uint8, names, args, cwd string) []byte {
 		r.ParentTGID, r.ParentStart = 41, 7
 		return s[:headerSize]
 	}
-	r.PathLen, r.ArgsLen, r.CwdLen = uint32(len(names)), uint32(len(args)), uint32(len(cwd))
+	length := func(names string) uint32 {
+		if names == "" {
+			return 0
+		}
+		return uint32(len(strings.TrimPrefix(names, "\x00"))) + 1
+	}
+	r.PathLen, r.ArgsLen, r.CwdLen = length(names), uint32(len(args)), length(cwd)
 	copy(s[headerSize:], names)
 	copy(s[headerSize+bpf.PathBytes:], args)
 	copy(s[headerSize+bpf.PathBytes+bpf.ArgsBytes:], cwd)
@@ -105,8 +112,8 @@ func TestAddBirth(t *testing.T) {
 func TestAddBirthRefuses(t *testing.T) {
 	long, unknown := birth(bpf.BirthExec, "", "", ""), birth(bpf.BirthExec+1, "", "", "")
 	deep := birth(bpf.BirthExec, "", "", "")
-	(*bpf.Birth)(unsafe.Pointer(&long[0])).PathLen = bpf.PathBytes + 1
-	(*bpf.Birth)(unsafe.Pointer(&deep[0])).CwdLen = bpf.PathBytes + 1
+	(*bpf.Birth)(unsafe.Pointer(&long[0])).PathLen = bpf.PathBytes + 2
+	(*bpf.Birth)(unsafe.Pointer(&deep[0])).CwdLen = bpf.PathBytes + 2
 	b := newBatch()
 	if b.add(long) || b.add(deep) || b.add(unknown) || b.add(birth(bpf.BirthExec, "", "", "")[:headerSize+100]) || b.n != 0 {
 		t.Error("added")
