@@ -322,7 +322,7 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 	return []*Path{
 		{Name: prefix + ".attribution", Kind: KindText, Doc: "method that found the process",
 			Count: func(e *Event) int {
-				if e.Observer == Passive {
+				if e.Observer == Passive || of(e) == &e.Server && e.Server.ID == nil {
 					return 0
 				}
 				return 1
@@ -353,10 +353,12 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 		process("cwd", "working directory", func(p *Process) string { return p.Cwd }),
 		{Name: prefix + ".args", Kind: KindText, List: true, Doc: "command line, an argument each, secrets taken out",
 			Count: func(e *Event) int {
-				if p := of(e).Process; p != nil {
-					return strings.Count(p.Args, "\x00")
+				p := of(e).Process
+				if p == nil || p.Args == "" {
+					return 0
 				}
-				return 0
+				// The last one has no NUL when it is cut.
+				return strings.Count(p.Args[:len(p.Args)-1], "\x00") + 1
 			},
 			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, argument(of(e).Process.Args, i)) }},
 		process("exe_sha256", "SHA-256 of the executable", func(p *Process) string { return p.ExeSHA256 }),
@@ -371,7 +373,7 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 	}
 }
 
-// argument returns the i-th of arguments that each end with a NUL.
+// argument returns the i-th of arguments with a NUL between them.
 func argument(args string, i int) string {
 	for ; i > 0; i-- {
 		args = args[strings.IndexByte(args, 0)+1:]

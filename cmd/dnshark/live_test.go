@@ -288,7 +288,7 @@ func TestLiveFullSpeed(t *testing.T) {
 	testkit.NeedPrograms(t, "dnsperf", "unbound")
 	const clients, each = 4, 2500
 	host := testkit.NewHost(t)
-	host.Unbound("127.0.0.1")
+	server := host.Unbound("127.0.0.1")
 	a := startAgent(t)
 	pids := make([]int, clients)
 	var wg sync.WaitGroup
@@ -336,7 +336,7 @@ func TestLiveFullSpeed(t *testing.T) {
 	}
 
 	names := map[string]int{}
-	wrong := 0
+	wrong, unserved := 0, 0
 	for _, e := range a.events {
 		if e.Event != "net_packet_dns_response" {
 			continue
@@ -351,6 +351,11 @@ func TestLiveFullSpeed(t *testing.T) {
 		if e.Process == nil || e.Process.PID != pids[c] || e.Process.Comm != "dnsperf" {
 			wrong++
 		}
+		if e.Server == nil {
+			unserved++
+		} else if e.Server.PID != server.Process.Pid {
+			wrong++
+		}
 	}
 	once := 0
 	for _, n := range names {
@@ -358,9 +363,9 @@ func TestLiveFullSpeed(t *testing.T) {
 			once++
 		}
 	}
-	t.Logf("%d queries, %d answered exactly once, %d with a wrong process or none\n%s", clients*each, once, wrong, a.Output)
-	if once != clients*each || wrong != 0 {
-		t.Errorf("%d of %d answers exactly once, %d with a wrong process or none", once, clients*each, wrong)
+	t.Logf("%d queries, %d answered exactly once, %d with a wrong process or none, %d without the server's\n%s", clients*each, once, wrong, unserved, a.Output)
+	if once != clients*each || wrong != 0 || unserved > clients*each/100 {
+		t.Errorf("%d of %d answers exactly once, %d with a wrong process or none, %d without the server's", once, clients*each, wrong, unserved)
 	}
 }
 

@@ -48,6 +48,7 @@ func sample(t testing.TB) *event.Event {
 		Attribution: event.AttributionQueryEgress,
 		Process:     &event.Process{Exe: "/usr/bin/curl", Args: "curl\x00-s\x00http://x\x00"},
 	}
+	e.Server = event.Party{ID: &event.Identity{TGID: 53}, Process: &event.Process{Args: "dnsmasq\x00--conf-fi"}}
 	if broken := e.Msg.Unpack(raw); broken != 0 {
 		t.Fatal(broken)
 	}
@@ -129,6 +130,7 @@ func TestMatch(t *testing.T) {
 		`process.cwd == "/"`:                              false,
 		`process.cwd != "/"`:                              true,
 		`process.exe.exists()`:                            true,
+		`server_process.args == "--conf-fi"`:              true,
 		`transaction.state == "answered"`:                 true,
 		`transaction.latency_us > 10ms`:                   true,
 		`transaction.latency_us > 12345`:                  false,
