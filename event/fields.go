@@ -151,7 +151,7 @@ var (
 			{"user", "string", "name of the user id in this host's /etc/passwd; left out when there is none"},
 			{"comm", "string", "name of the thread group leader"},
 			{"exe", "string", "path of the executable; empty when the process was gone before it could be read"},
-			{"exe_sha256", "string", "SHA-256 of the executable (--exe-hash); left out in the first events of a program"},
+			{"exe_sha256", "string", "SHA-256 of the executable (--exe-hash); left out until it is known, and of files that are longer than 512 MiB or cannot be read"},
 			{"cwd", "string", "working directory when the program was executed or, if it is older than dnshark, first seen; left out when unknown"},
 			{"args[]", "[]string", "first 256 octets of the command line, argument by argument, secrets replaced by [redacted] (--args)"},
 			{"start_time", "string", "when the process started: RFC 3339, UTC"},
