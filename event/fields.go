@@ -155,7 +155,7 @@ var (
 			{"cwd", "string", "working directory when the program was executed or, if it is older than dnshark, first seen; left out when unknown"},
 			{"args[]", "[]string", "first 256 octets of the command line, argument by argument, secrets replaced by [redacted] (--args)"},
 			{"start_time", "string", "when the process started: RFC 3339, UTC"},
-			{"ancestors[]", "[]object", "who forked the process, who forked that one and so on, at most five, each as it was at that time"},
+			{"ancestors[]", "[]object", "who forked the process, who forked that one and so on, at most five, each as it was at that time; of a process that is older than dnshark: its parent when it was first seen, and so on"},
 			{"ancestors.pid", "uint32", "process id"},
 			{"ancestors.comm", "string", "name"},
 			{"ancestors.exe", "string", "path of the executable; empty when unknown"},

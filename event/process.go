@@ -10,7 +10,8 @@ type Process struct {
 	StartTime int64  // ns since the Unix epoch, 0 when unknown
 	ExeSHA256 string // of the executable, in hex
 	// Ancestors are who forked the process, who forked that one and so on, at
-	// most MaxAncestors, each as it was when it forked.
+	// most MaxAncestors, each as it was when it forked. Of a process that was not
+	// seen to be born they are its parent when it was read of, and so on.
 	Ancestors []Ancestor
 
 	text []byte

@@ -120,7 +120,8 @@ func (j *job) open() (*os.File, content) {
 	dir := procDir(j.id.TGID)
 	if f, err := os.Open(dir + "/exe"); err == nil {
 		// Only the inode's number: see read.
-		if c, ok := contentOf(f); ok && c.ino == j.id.ExeIno && isAt(&j.id, dir) {
+		s, there := readStat(dir)
+		if c, ok := contentOf(f); ok && c.ino == j.id.ExeIno && there && s.start == j.id.Start/nsPerTick {
 			return f, c
 		}
 		f.Close()

@@ -29,19 +29,16 @@ func (t *Table) read(id *event.Identity) *entry {
 	var file unix.Stat_t
 	// Only the inode's number: overlayfs and btrfs show another device than
 	// the kernel uses itself.
-	if unix.Stat(dir+"/exe", &file) == nil && file.Ino == id.ExeIno && isAt(id, dir) {
-		e.Exe, e.Cwd, e.Args = exe, cwd, args
+	if unix.Stat(dir+"/exe", &file) != nil || file.Ino != id.ExeIno {
+		return e
+	}
+	if s, ok := readStat(dir); ok && s.start == id.Start/nsPerTick {
+		e.Exe, e.Cwd, e.Args, e.comm = exe, cwd, args, s.comm
 	}
 	return e
 }
 
 func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
-
-// isAt reports whether the process in a directory of /proc is the one meant.
-func isAt(id *event.Identity, dir string) bool {
-	s, ok := readStat(dir)
-	return ok && s.start == id.Start/nsPerTick
-}
 
 // maxArgs is as much as comes with a birth.
 const maxArgs = 256
