@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench profile fuzz deps clean
+.PHONY: build test lint generate check-generated bench bench-live kernels profile fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -38,6 +38,14 @@ check-generated: deps
 
 bench:
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
+
+# What dnshark costs a resolver at full speed. Needs root and some minutes.
+bench-live: deps
+	DNSHARK_REQUIRE_LIVE=1 DNSHARK_BENCH_LIVE=5 CGO_ENABLED=0 go test -count=1 -v -timeout 20m -run '^TestLiveOverhead$$' ./cmd/dnshark
+
+# Live tests on an older kernel, in qemu.
+kernels: deps
+	scripts/kernels.sh
 
 # What the compiler is told about which code is hot (profile-guided
 # optimisation); go build reads cmd/dnshark/default.pgo by itself.

@@ -48,6 +48,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
+echo 8388608 >/proc/sys/net/core/wmem_max # one test sends a megabyte at once
 dnshark doctor
 status=PASS
 bpf.test -test.v -test.timeout 2m || status=FAIL
@@ -69,10 +70,10 @@ for package; do
 	fi
 	echo "== $package"
 	log=$work/$package/log
-	timeout 600 qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 2G -no-reboot -nographic -nic none \
+	timeout 600 qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 2G -nic none -no-reboot -display none \
 		-kernel "$work/$package"/boot/vmlinuz-* -initrd "$work/initramfs" \
-		-append "console=ttyS0 quiet panic=-1" </dev/null | tr -d '\r' >"$log" || true
-	grep -v '^=== ' "$log"
+		-append "console=ttyS0 quiet panic=-1" -serial "file:$log" </dev/null || true
+	tr -d '\r' <"$log" | grep -v '^=== '
 	grep -q '^all tests: PASS' "$log" || failed="$failed $package"
 done
 if [ -n "$failed" ]; then
