@@ -59,19 +59,49 @@ type Observation struct {
 	Capped   bool     // an encoder left something out, to stay within bounds
 	Packet   Packet
 	// Sender is the task that put the packet on the wire, Owner the one that
-	// last sent on its socket; nil when unknown.
+	// last sent on its socket, Other the one that ran when the packet left, when
+	// it is not believed to be the sender; nil when unknown.
 	Sender *Identity
 	Owner  *Identity
-	Asker  Party // who asked
-	Server Party // who answers, when that is on this host
+	Other  *Identity
+	// Receiver is the task that took the message from the client's socket, nil
+	// when that is not known in time.
+	Receiver *Identity
+	Asker    Party // who asked
+	Server   Party // who answers, when that is on this host
 }
 
 // Party is who stands at an end of a conversation.
 type Party struct {
 	ID          *Identity // nil when unknown
 	Attribution Attribution
-	Process     *Process // what else is known of it, nil when nothing is
-	User        string   // name of ID.UID, any octet, "" when unknown
+	// Doubt is what another method says, when that is evidence against ID.
+	Doubt   Candidate
+	Process *Process // what else is known of it, nil when nothing is
+	User    string   // name of ID.UID, any octet, "" when unknown
+}
+
+// AtSocket returns who stands at the socket of a message that came in, as far as
+// the socket tells. Where several processes use it, the last one is only a
+// candidate.
+func (o *Observation) AtSocket() Party {
+	method := AttributionSocketSender
+	if o.Flow.Held {
+		method = AttributionSocketSeed
+	}
+	switch {
+	case o.Owner == nil:
+		return Party{}
+	case o.Flow.Shared:
+		return Party{Doubt: Candidate{ID: o.Owner, Method: method}}
+	}
+	return Party{ID: o.Owner, Attribution: method}
+}
+
+// Candidate is a process that a method found and that is not believed.
+type Candidate struct {
+	ID     *Identity // nil when there is none
+	Method Attribution
 }
 
 // PktMeta is the contract's trace.PktMeta.
@@ -87,10 +117,14 @@ type PktMeta struct {
 
 // Flow is what tells one conversation from another beside the addresses.
 type Flow struct {
-	Cookie  uint64 // socket cookie, 0 when the source sees no sockets
-	NetNS   uint32 // inode of the socket's network namespace, 0 when unknown
-	Ingress bool   // the packet came in, seen from the observer's own host
-	Egress  bool   // the packet went out
+	Cookie   uint64 // socket cookie, 0 when the source sees no sockets
+	NetNS    uint32 // inode of the socket's network namespace, 0 when unknown
+	Ingress  bool   // the packet came in, seen from the observer's own host
+	Egress   bool   // the packet went out
+	Shared   bool   // several processes have sent on the socket
+	Deferred bool   // packets leave the socket outside of their senders' system calls
+	Held     bool   // the owner has the socket open and was not seen to send
+	Cgroup   uint64 // cgroup v2 id of the socket, 0 when unknown or an owner is known
 }
 
 // State is what became of a transaction.
@@ -164,11 +198,13 @@ const (
 	AttributionQueryEgress                     // the task that ran when the query left its socket
 	AttributionAnswerEgress                    // the task that ran when the answer left its socket
 	AttributionSocketSender                    // the task that last sent on the socket
+	AttributionSocketSeed                      // the only process that had the socket open when dnshark started
+	AttributionCgroup                          // no process, but the cgroup that made the socket
 )
 
 // String returns the method's name in events.
 func (a Attribution) String() string {
-	return [...]string{"none", "query_egress", "answer_egress", "socket_sender"}[a]
+	return [...]string{"none", "query_egress", "answer_egress", "socket_sender", "socket_seed", "cgroup"}[a]
 }
 
 // The contract's response data, for programs that read the JSON.

@@ -141,7 +141,7 @@ var (
 		Name: "process", Type: "object",
 		Doc: "the process that asked; left out when the observer is passive",
 		Sub: []SubField{
-			{"attribution", "string", "method that found the process: query_egress or answer_egress (the task that ran when the query or the answer left its socket), socket_sender (the task that last sent on the socket) or none"},
+			{"attribution", "string", "method that found the process: query_egress or answer_egress (the task that ran when the query or the answer left its socket), socket_sender (the task that last sent on the socket, or whose octets TCP sent later), socket_seed (the only process that had the socket open when dnshark started), cgroup (the process is unknown, its cgroup_id is that of the socket) or none"},
 			{"pid", "uint32", "process id"},
 			{"tid", "uint32", "thread id"},
 			{"ppid", "uint32", "parent's process id; that of another process once the parent ended"},
@@ -164,8 +164,26 @@ var (
 			{"cgroup_id", "uint64", "cgroup v2 id"},
 			{"netns", "uint32", "inode of the network namespace"},
 			{"pidns", "uint32", "inode of the pid namespace"},
+			{"disagreement", "object", "another process, found by another method, that is not believed but is evidence of doubt; left out when there is none"},
+			{"disagreement.method", "string", "the other method, one of those of attribution"},
+			{"disagreement.pid", "uint32", "process id"},
+			{"disagreement.comm", "string", "name"},
 		},
 		Append: appendProcess,
+	}
+	FieldReceiver = Field{
+		Name: "receiver", Type: "object",
+		Doc: "the process that took the answer from the client's socket, which need not be the one that asked; left out when that was not known " +
+			"within a few milliseconds, or not for certain",
+		Sub: []SubField{
+			{"pid", "uint32", "process id"},
+			{"tid", "uint32", "thread id"},
+			{"ns_pid", "uint32", "process id inside its own pid namespace"},
+			{"uid", "uint32", "user id"},
+			{"comm", "string", "name of the thread group leader"},
+			{"cgroup_id", "uint64", "cgroup v2 id"},
+		},
+		Append: appendReceiver,
 	}
 	FieldServerProcess = Field{
 		Name: "server_process", Type: "object",

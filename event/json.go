@@ -369,9 +369,25 @@ func appendServerProcess(dst []byte, e *Event) []byte {
 	return appendParty(dst, &e.Server)
 }
 
+func appendReceiver(dst []byte, e *Event) []byte {
+	id := e.Receiver
+	if id == nil {
+		return dst
+	}
+	dst = AppendUint(append(dst, `{"pid":`...), uint64(id.TGID))
+	dst = AppendUint(append(dst, `,"tid":`...), uint64(id.TID))
+	dst = AppendUint(append(dst, `,"ns_pid":`...), uint64(id.NsTGID))
+	dst = AppendUint(append(dst, `,"uid":`...), uint64(id.UID))
+	dst = appendComm(append(dst, `,"comm":"`...), &id.Comm)
+	dst = AppendUint(append(dst, `","cgroup_id":`...), id.Cgroup)
+	return append(dst, '}')
+}
+
 func appendParty(dst []byte, who *Party) []byte {
 	dst = append(append(append(dst, `{"attribution":"`...), who.Attribution.String()...), '"')
-	if id := who.ID; id != nil {
+	if id := who.ID; id != nil && !id.Known() {
+		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
+	} else if id != nil {
 		dst = AppendUint(append(dst, `,"pid":`...), uint64(id.TGID))
 		dst = AppendUint(append(dst, `,"tid":`...), uint64(id.TID))
 		dst = AppendUint(append(dst, `,"ppid":`...), uint64(id.PPID))
@@ -388,6 +404,11 @@ func appendParty(dst []byte, who *Party) []byte {
 		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
 		dst = AppendUint(append(dst, `,"netns":`...), uint64(id.NetNS))
 		dst = AppendUint(append(dst, `,"pidns":`...), uint64(id.PidNS))
+	}
+	if d := &who.Doubt; d.ID != nil {
+		dst = append(append(append(dst, `,"disagreement":{"method":"`...), d.Method.String()...), '"')
+		dst = AppendUint(append(dst, `,"pid":`...), uint64(d.ID.TGID))
+		dst = append(appendComm(append(dst, `,"comm":"`...), &d.ID.Comm), `"}`...)
 	}
 	return append(dst, '}')
 }

@@ -80,6 +80,7 @@ var Paths = slices.Concat(
 	transactionPaths,
 	partyPaths("process", func(e *Event) *Party { return &e.Asker }),
 	partyPaths("server_process", func(e *Event) *Party { return &e.Server }),
+	receiverPaths,
 	packetPaths,
 )
 
@@ -288,7 +289,7 @@ func countCause(e *Event) int {
 // partyPaths returns the paths of a process at an end of the conversation.
 func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 	known := func(e *Event) int {
-		if of(e).ID == nil {
+		if id := of(e).ID; id == nil || !id.Known() {
 			return 0
 		}
 		return 1
@@ -334,7 +335,9 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 		number("ns_pid", "process id inside its pid namespace", func(id *Identity) uint64 { return uint64(id.NsTGID) }),
 		number("uid", "user id", func(id *Identity) uint64 { return uint64(id.UID) }),
 		number("gid", "group id", func(id *Identity) uint64 { return uint64(id.GID) }),
-		number("cgroup_id", "cgroup v2 id", func(id *Identity) uint64 { return id.Cgroup }),
+		{Name: prefix + ".cgroup_id", Kind: KindNumber, Doc: "cgroup v2 id",
+			Count:  func(e *Event) int { return present(of(e).ID) },
+			Number: func(e *Event, _ int) uint64 { return of(e).ID.Cgroup }},
 		number("netns", "inode of the network namespace", func(id *Identity) uint64 { return uint64(id.NetNS) }),
 		number("pidns", "inode of the pid namespace", func(id *Identity) uint64 { return uint64(id.PidNS) }),
 		{Name: prefix + ".comm", Kind: KindText, Doc: "name of the thread group leader", Count: known,
@@ -370,7 +373,40 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 			Text: func(dst []byte, e *Event, i int) []byte { return AppendSafe(dst, of(e).Process.Ancestors[i].Exe) }},
 		{Name: prefix + ".ancestors.start_time", Kind: KindTime, List: true, Doc: "when they started", Count: ancestors,
 			Number: func(e *Event, i int) uint64 { return uint64(of(e).Process.Ancestors[i].StartTime) }},
+		{Name: prefix + ".disagreement.method", Kind: KindText, Doc: "method that found another process, which is not believed",
+			Count: func(e *Event) int { return present(of(e).Doubt.ID) },
+			Text:  func(dst []byte, e *Event, _ int) []byte { return append(dst, of(e).Doubt.Method.String()...) }},
+		{Name: prefix + ".disagreement.pid", Kind: KindNumber, Doc: "id of that process",
+			Count:  func(e *Event) int { return present(of(e).Doubt.ID) },
+			Number: func(e *Event, _ int) uint64 { return uint64(of(e).Doubt.ID.TGID) }},
+		{Name: prefix + ".disagreement.comm", Kind: KindText, Doc: "name of that process",
+			Count: func(e *Event) int { return present(of(e).Doubt.ID) },
+			Text:  func(dst []byte, e *Event, _ int) []byte { return of(e).Doubt.ID.AppendComm(dst) }},
 	}
+}
+
+func present(id *Identity) int {
+	if id == nil {
+		return 0
+	}
+	return 1
+}
+
+var receiverPaths = []*Path{
+	receiverPath("pid", "process id of who received the answer", func(id *Identity) uint64 { return uint64(id.TGID) }),
+	receiverPath("tid", "thread id", func(id *Identity) uint64 { return uint64(id.TID) }),
+	receiverPath("ns_pid", "process id inside its pid namespace", func(id *Identity) uint64 { return uint64(id.NsTGID) }),
+	receiverPath("uid", "user id", func(id *Identity) uint64 { return uint64(id.UID) }),
+	receiverPath("cgroup_id", "cgroup v2 id", func(id *Identity) uint64 { return id.Cgroup }),
+	{Name: "receiver.comm", Kind: KindText, Doc: "name of the thread group leader",
+		Count: func(e *Event) int { return present(e.Receiver) },
+		Text:  func(dst []byte, e *Event, _ int) []byte { return e.Receiver.AppendComm(dst) }},
+}
+
+func receiverPath(name, doc string, get func(*Identity) uint64) *Path {
+	return &Path{Name: "receiver." + name, Kind: KindNumber, Doc: doc,
+		Count:  func(e *Event) int { return present(e.Receiver) },
+		Number: func(e *Event, _ int) uint64 { return get(e.Receiver) }}
 }
 
 // argument returns the i-th of arguments with a NUL between them.

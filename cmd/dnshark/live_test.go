@@ -53,6 +53,8 @@ type seen struct {
 	} `json:"transaction"`
 	Process *party `json:"process"`
 	Server  *party `json:"server_process"`
+	// Receiver has a few of a party's keys.
+	Receiver party `json:"receiver"`
 }
 
 type party struct {
@@ -74,7 +76,12 @@ type party struct {
 		Exe       string `json:"exe"`
 		StartTime string `json:"start_time"`
 	} `json:"ancestors"`
-	NetNS uint64 `json:"netns"`
+	NetNS        uint64 `json:"netns"`
+	Cgroup       uint64 `json:"cgroup_id"`
+	Disagreement struct {
+		Method string `json:"method"`
+		PID    int    `json:"pid"`
+	} `json:"disagreement"`
 }
 
 // agent is a running dnshark whose JSON is read as it comes.

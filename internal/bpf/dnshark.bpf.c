@@ -27,7 +27,10 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define IPPROTO_AH 51
 #define IPPROTO_DSTOPTS 60
 
+#define AF_INET 2
+#define AF_INET6 10
 #define TCP_FIN_SYN_RST 0x07
+#define MSG_PEEK 2
 #define PF_KTHREAD 0x00200000
 #define INIT_PID_NS 0xEFFFFFFCu /* PID_NS_INIT_INO of linux/nsfs.h */
 
@@ -44,6 +47,7 @@ const volatile bool all_packets = false;
  */
 const volatile bool follow_task = false; /* bpf_get_current_task_btf, 5.16 */
 const volatile bool follow_skb = false; /* bpf_cast_to_kern_ctx, 6.2 */
+const volatile bool skb_cgroup = false; /* the kernel has bpf_skb_cgroup_id */
 
 extern void *bpf_cast_to_kern_ctx(void *) __weak __ksym;
 
@@ -68,11 +72,34 @@ struct {
 	__type(value, __u32);
 } reader SEC(".maps");
 
-/* The task that last sent on a socket. Without the lock two processes that
- * share a socket could leave a mixture of both. */
+/*
+ * The process that last sent on a socket. Without the lock two processes that
+ * share a socket could leave a mixture of both.
+ *
+ * Of TCP's octets, those from sequence number `from` up to `end` are its own.
+ * What was sent before `from` was not, or nobody knows; what comes after `end`
+ * belongs to a system call that has not finished.
+ */
 struct owner {
 	struct bpf_spin_lock lock;
-	struct identity id;
+	__u32 from;
+	__u32 end;
+	__u32 flags;
+	__u32 waiting; /* packets that came in and were not received */
+	__u32 reader; /* process that received, 0 when nobody did yet */
+	__u64 reader_start;
+	struct identity id; /* tgid is 0 when nobody is known */
+};
+
+enum {
+	OWNER_SHARED = 1, /* several processes have sent */
+	OWNER_FINISHED = 2, /* TCP: end is known */
+	OWNER_SENT = 4, /* a packet left in the present system call of id */
+	OWNER_DEFERRED = 8, /* UDP: a system call finished before its packet left */
+	OWNER_ASKS = 16, /* packets go to a DNS port */
+	OWNER_READERS = 32, /* several processes have received */
+	OWNER_HELD = 128, /* id has the socket open; nobody was seen to send */
+	OWNER_MUDDLED = 64, /* UDP: several packets have waited at once, and some still do */
 };
 
 struct {
@@ -86,7 +113,8 @@ struct packet {
 	__u32 l4; /* offset of the transport header */
 	__u8 proto;
 	bool dns; /* wanted whole */
-	bool payload; /* carries data of the application */
+	bool asks; /* to a DNS port */
+	__u32 payload; /* octets of the application's data */
 };
 
 /* What only the kernel's own structures tell about the packet. */
@@ -149,6 +177,11 @@ static __noinline bool skip_extensions(struct __sk_buff *skb, struct packet *p)
 	return true;
 }
 
+static __always_inline void set_payload(struct packet *p, struct __sk_buff *skb, __u32 at)
+{
+	p->payload = skb->len > at ? skb->len - at : 0;
+}
+
 /* Says whether the packet is wanted. Most packets of a host are not. */
 static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
 {
@@ -193,7 +226,8 @@ static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
 	} else if (!load(skb, l4, ports, sizeof(ports))) {
 		return all_packets;
 	}
-	p->dns = is_dns_port(ports[0]) || is_dns_port(ports[1]);
+	p->asks = is_dns_port(ports[1]);
+	p->dns = p->asks || is_dns_port(ports[0]);
 	if (!p->dns && !all_packets)
 		return false;
 
@@ -202,11 +236,11 @@ static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
 
 		if (!load(skb, l4 + 12, tcp, sizeof(tcp)))
 			return all_packets;
-		p->payload = skb->len > p->l4 + (tcp[0] >> 4) * 4;
+		set_payload(p, skb, p->l4 + (tcp[0] >> 4) * 4);
 		if (!p->payload && !(tcp[1] & TCP_FIN_SYN_RST))
 			p->dns = false;
 	} else {
-		p->payload = skb->len > p->l4 + 8;
+		set_payload(p, skb, p->l4 + 8);
 	}
 	return p->dns || all_packets;
 }
@@ -278,45 +312,115 @@ static __always_inline bool identify_current(struct identity *id)
 	return true;
 }
 
+static __always_inline bool same_process(const struct identity *a, const struct identity *b)
+{
+	return a->tgid == b->tgid && a->start == b->start;
+}
+
 /*
- * Fills rec->id and rec->who.
+ * Whether the running task, in id, sends the octets of a packet that leaves a
+ * socket: from seq on, where it is TCP. It is called under the owner's lock.
  *
  * UDP leaves in the system call that sends it, so the running task is the
- * sender. TCP sends whenever the window opens: from a softirq that interrupted
- * anybody, or from whichever process happens to use the socket.
+ * sender. Only where netfilter hands packets to a queue (NFQUEUE) a daemon
+ * sends them, later; then the finished system calls tell (dnshark_sent).
  *
- * sk_lock.owned tells the first case: a task holds the socket for the length
- * of its system call, and meanwhile softirqs and timers only queue their work
- * for it (tcp_v4_rcv and tcp_write_timer test sock_owned_by_user). So when the
- * socket is owned at egress, the running task is the one that owns it. That
- * still may be a task that receives and only flushes what another process had
- * queued; hence a process other than the one that sent before is not believed.
+ * TCP sends whenever the window opens: from a softirq that interrupted
+ * anybody, or from whichever process happens to use the socket. sk_lock.owned
+ * tells the first case: a task holds the socket for the length of its system
+ * call, and meanwhile softirqs and timers only queue their work for it
+ * (tcp_v4_rcv and tcp_write_timer test sock_owned_by_user). The other case is
+ * a task that only flushes what another process had queued: octets of a
+ * finished system call.
  */
+static __always_inline bool sends(const struct owner *o, const struct identity *id, bool udp, __u32 seq)
+{
+	bool same = same_process(&o->id, id);
+
+	if (!o->id.tgid || o->flags & OWNER_HELD)
+		return true;
+	if (udp)
+		return same || !(o->flags & OWNER_DEFERRED);
+	if (same && !(o->flags & OWNER_SHARED))
+		return true;
+	return o->flags & OWNER_FINISHED && (__s32)(seq - o->end) >= 0;
+}
+
+/* Whether octets from seq up to next are the owner's, whoever runs. */
+static __always_inline bool owns(const struct owner *o, bool udp, __u32 seq, __u32 next)
+{
+	if (!(o->flags & OWNER_SHARED))
+		return true;
+	return !udp && o->flags & OWNER_FINISHED && (__s32)(seq - o->from) >= 0 && (__s32)(o->end - next) >= 0;
+}
+
+/* Fills rec->id, rec->who and rec->other. */
 static __always_inline void attribute(struct __sk_buff *skb, struct record *rec, struct packet *p,
 				      struct view *v)
 {
-	bool egress = rec->dir == DIR_EGRESS, udp = p->proto == IPPROTO_UDP;
+	bool egress = rec->dir == DIR_EGRESS && p->payload, udp = p->proto == IPPROTO_UDP;
 	struct bpf_sock *sk = skb->sk;
 	struct owner *o = NULL;
 	bool sender = false;
+	__u32 seq = 0;
 
-	if (egress && p->payload && (udp || v->locked))
+	if (egress && !udp) {
+		load(skb, p->l4 + 4, &seq, sizeof(seq));
+		seq = bpf_ntohl(seq);
+	}
+	if (egress && (udp || v->locked))
 		sender = identify_current(&rec->id);
 	rec->who = sender ? WHO_SENDER : WHO_NOBODY;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (sk)
 		o = bpf_sk_storage_get(&owners, sk, 0, sender ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (!o)
+	if (!o) {
+		if (!sender && skb_cgroup) {
+			rec->id.cgroup = bpf_skb_cgroup_id(skb);
+			rec->who = WHO_CGROUP;
+		}
 		return;
+	}
 
 	bpf_spin_lock(&o->lock);
-	if (sender && (udp || !o->id.tgid ||
-		       (o->id.tgid == rec->id.tgid && o->id.start == rec->id.start))) {
+	if (sender && sends(o, &rec->id, udp, seq)) {
+		if (o->flags & OWNER_HELD) {
+			o->flags = 0;
+			o->from = seq;
+		} else if (!same_process(&o->id, &rec->id)) {
+			if (o->id.tgid)
+				o->flags |= OWNER_SHARED;
+			o->from = seq;
+		}
 		o->id = rec->id;
-	} else if (o->id.tgid) {
-		rec->id = o->id;
-		rec->who = WHO_OWNER;
+		o->flags |= OWNER_SENT | (p->asks ? OWNER_ASKS : 0);
+	} else {
+		if (sender) {
+			/* Who only flushes the octets of a finished call is no doubt. */
+			if (udp || !(o->flags & OWNER_FINISHED) || (__s32)(o->end - seq - p->payload) < 0) {
+				rec->flags |= RECORD_DOUBT;
+				rec->other_tgid = rec->id.tgid;
+				__builtin_memcpy(rec->other_comm, rec->id.comm, sizeof(rec->other_comm));
+				if (!udp)
+					o->flags |= OWNER_SHARED;
+			}
+			rec->who = WHO_NOBODY;
+		}
+		if (o->id.tgid && (!egress || owns(o, udp, seq, seq + p->payload))) {
+			rec->id = o->id;
+			rec->who = WHO_OWNER;
+		}
+	}
+	if (o->flags & OWNER_SHARED)
+		rec->flags |= RECORD_SHARED;
+	if (o->flags & OWNER_DEFERRED)
+		rec->flags |= RECORD_DEFERRED;
+	if (o->flags & OWNER_HELD)
+		rec->flags |= RECORD_HELD;
+	if (rec->dir == DIR_INGRESS && p->payload && o->flags & OWNER_ASKS) {
+		o->waiting++;
+		rec->flags |= RECORD_AWAITED;
 	}
 	bpf_spin_unlock(&o->lock);
 }
@@ -428,7 +532,7 @@ static __always_inline void observe(struct __sk_buff *skb, const __u8 dir)
 	rec->dir = dir;
 	rec->flags = p.dns ? RECORD_WHOLE : 0;
 	rec->zero = 0;
-	rec->zero2 = 0;
+	rec->other_tgid = 0;
 	if (follow_skb && bpf_cast_to_kern_ctx)
 		look(bpf_cast_to_kern_ctx(skb), rec, &v, true);
 	else
@@ -514,15 +618,19 @@ static __always_inline struct birth *new_birth(struct task_struct *t, const __u8
 	b->time = bpf_ktime_get_ns();
 	b->kind = kind;
 	identify(&b->id, t, true);
+	b->zero3[0] = b->zero3[1] = 0;
 	return b;
 }
 
-/* Nobody waits for a birth before a query follows, which wakes the reader. */
-static __always_inline void deliver(struct birth *b)
+/*
+ * Nobody waits for a birth before a query follows, which wakes the reader, nor
+ * for a receipt, which follows an answer.
+ */
+static __always_inline void deliver(void *sample)
 {
 	bool much = bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) >= WAKE_BYTES;
 
-	bpf_ringbuf_submit(b, much ? wakeup() : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(sample, much ? wakeup() : BPF_RB_NO_WAKEUP);
 }
 
 /* sched_process_exec(struct task_struct *, pid_t, struct linux_binprm *) */
@@ -570,5 +678,183 @@ int dnshark_fork(__u64 *ctx)
 	b->parent_tgid = parent->tgid;
 	b->parent_start = parent->group_leader->start_boottime;
 	deliver(b);
+	return 0;
+}
+
+static __always_inline bool is_inet(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+/* Whether the socket is connected to a DNS port. */
+static __always_inline bool to_dns(struct sock *sk)
+{
+	return is_inet(sk) && is_dns_port(sk->__sk_common.skc_dport) &&
+	       (sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_UDP);
+}
+
+/*
+ * sock_send_length(struct sock *, int ret, int flags): a system call that sent
+ * has finished, in the context of its task. It comes too late to tell who sends
+ * the packet, but it tells for certain who has queued octets that leave later.
+ * It fires for every socket of the host, hence the test for an owner first.
+ */
+SEC("tp_btf/sock_send_length")
+int dnshark_sent(__u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	struct identity id;
+	struct owner *o;
+	__u32 n = ctx[1], end = 0;
+	bool tcp, whole;
+
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if ((!o || o->flags & OWNER_HELD) && !to_dns(sk))
+		return 0;
+	if ((int)n <= 0 || !identify_current(&id))
+		return 0;
+	if (!o)
+		o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!o)
+		return 0;
+	tcp = sk->sk_protocol == IPPROTO_TCP;
+	if (tcp)
+		end = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+
+	bpf_spin_lock(&o->lock);
+	if (o->flags & OWNER_HELD) {
+		o->flags = 0;
+		o->id.tgid = 0;
+	}
+	if (tcp) {
+		/* Otherwise octets of another call lie in between. */
+		whole = o->flags & OWNER_FINISHED && end - n == o->end;
+		if (!same_process(&o->id, &id)) {
+			o->from = whole || !o->id.tgid ? end - n : end;
+			if (o->id.tgid)
+				o->flags |= OWNER_SHARED;
+			o->id = id;
+		} else if (o->flags & OWNER_FINISHED && o->flags & OWNER_SHARED && !whole) {
+			o->from = end;
+		}
+		o->end = end;
+		o->flags |= OWNER_FINISHED;
+	} else if (!(o->flags & OWNER_SHARED) && !(o->flags & OWNER_SENT && same_process(&o->id, &id))) {
+		o->flags |= OWNER_DEFERRED | OWNER_ASKS;
+		o->id = id;
+	} else if (o->flags & OWNER_DEFERRED && !same_process(&o->id, &id)) {
+		o->flags |= OWNER_SHARED;
+		o->id = id;
+	} else if (o->flags & OWNER_SENT && same_process(&o->id, &id)) {
+		o->flags &= ~OWNER_DEFERRED;
+	}
+	o->flags &= ~OWNER_SENT;
+	bpf_spin_unlock(&o->lock);
+	return 0;
+}
+
+/*
+ * sock_recv_length(struct sock *, int ret, int flags): a system call has
+ * received, in the context of its task, which is so known to have the answer.
+ * UDP hands datagrams out in order, so the one that was taken is known by how
+ * many waited. Of TCP it is known who took the octets once there are none left.
+ * Where several processes receive, that takes some luck; nobody guesses.
+ */
+SEC("tp_btf/sock_recv_length")
+int dnshark_received(__u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	__u32 reader, waiting, zero = 0;
+	struct task_struct *t;
+	struct record *rec;
+	struct owner *o;
+	bool tcp, sure;
+	__u64 start;
+
+	o = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (!o || !o->waiting || (int)ctx[1] <= 0 || ctx[2] & MSG_PEEK)
+		return 0;
+	tcp = sk->sk_protocol == IPPROTO_TCP;
+	if (tcp && BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) != BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt))
+		return 0;
+	t = (struct task_struct *)bpf_get_current_task();
+	reader = bpf_get_current_pid_tgid() >> 32;
+	start = BPF_CORE_READ(t, group_leader, start_boottime);
+
+	bpf_spin_lock(&o->lock);
+	waiting = o->waiting;
+	if (o->reader && (o->reader != reader || o->reader_start != start))
+		o->flags |= OWNER_READERS;
+	o->reader = reader;
+	o->reader_start = start;
+	sure = !(o->flags & OWNER_READERS) || (!tcp && waiting == 1 && !(o->flags & OWNER_MUDDLED));
+	if (waiting > 1)
+		o->flags |= OWNER_MUDDLED;
+	o->waiting = tcp || !waiting ? 0 : waiting - 1;
+	if (!o->waiting)
+		o->flags &= ~OWNER_MUDDLED;
+	bpf_spin_unlock(&o->lock);
+	if (!sure || !waiting)
+		return 0;
+
+	rec = bpf_ringbuf_reserve(&packets, sizeof(*rec), 0);
+	if (!rec) {
+		struct counters *c = bpf_map_lookup_elem(&counters, &zero);
+
+		if (c)
+			count(&c->receipts_lost);
+		return 0;
+	}
+	if (!identify_current(&rec->id)) {
+		bpf_ringbuf_discard(rec, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	rec->time = bpf_ktime_get_ns();
+	rec->cookie = bpf_get_socket_cookie(sk);
+	rec->cap_len = tcp ? 0 : waiting;
+	rec->dir = RECEIPT;
+	deliver(rec);
+	return 0;
+}
+
+/*
+ * Runs once for every open file of every process. Sockets that are older than
+ * the other programs get as owner the process that has them open, and none when
+ * several do, until somebody sends.
+ */
+SEC("iter/task_file")
+int dnshark_seed(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct file *file = ctx->file;
+	struct identity id;
+	struct socket *socket;
+	struct owner *o;
+	struct sock *sk;
+
+	if (!t || !file || !is_process(t, true))
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	/* UDP sockets that are not connected may ask anybody. */
+	if (!sk || (!to_dns(sk) && !(sk->sk_protocol == IPPROTO_UDP && !sk->__sk_common.skc_dport && is_inet(sk))))
+		return 0;
+	o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!o)
+		return 0;
+	identify(&id, t, true);
+
+	bpf_spin_lock(&o->lock);
+	if (!o->id.tgid) {
+		o->id = id;
+		o->flags = OWNER_HELD;
+	} else if (o->flags & OWNER_HELD && !same_process(&o->id, &id)) {
+		o->flags |= OWNER_SHARED;
+	}
+	bpf_spin_unlock(&o->lock);
 	return 0;
 }

@@ -16,18 +16,22 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DnsharkMapCounters        = "counters"
-	DnsharkMapOwners          = "owners"
-	DnsharkMapPackets         = "packets"
-	DnsharkMapReader          = "reader"
-	DnsharkProgDnsharkEgress  = "dnshark_egress"
-	DnsharkProgDnsharkExec    = "dnshark_exec"
-	DnsharkProgDnsharkFork    = "dnshark_fork"
-	DnsharkProgDnsharkIngress = "dnshark_ingress"
-	DnsharkVarAllPackets      = "all_packets"
-	DnsharkVarDnsPorts        = "dns_ports"
-	DnsharkVarFollowSkb       = "follow_skb"
-	DnsharkVarFollowTask      = "follow_task"
+	DnsharkMapCounters         = "counters"
+	DnsharkMapOwners           = "owners"
+	DnsharkMapPackets          = "packets"
+	DnsharkMapReader           = "reader"
+	DnsharkProgDnsharkEgress   = "dnshark_egress"
+	DnsharkProgDnsharkExec     = "dnshark_exec"
+	DnsharkProgDnsharkFork     = "dnshark_fork"
+	DnsharkProgDnsharkIngress  = "dnshark_ingress"
+	DnsharkProgDnsharkReceived = "dnshark_received"
+	DnsharkProgDnsharkSeed     = "dnshark_seed"
+	DnsharkProgDnsharkSent     = "dnshark_sent"
+	DnsharkVarAllPackets       = "all_packets"
+	DnsharkVarDnsPorts         = "dns_ports"
+	DnsharkVarFollowSkb        = "follow_skb"
+	DnsharkVarFollowTask       = "follow_task"
+	DnsharkVarSkbCgroup        = "skb_cgroup"
 )
 
 // LoadDnshark returns the embedded CollectionSpec for Dnshark.
@@ -72,10 +76,13 @@ type DnsharkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsharkProgramSpecs struct {
-	DnsharkEgress  *ebpf.ProgramSpec `ebpf:"dnshark_egress"`
-	DnsharkExec    *ebpf.ProgramSpec `ebpf:"dnshark_exec"`
-	DnsharkFork    *ebpf.ProgramSpec `ebpf:"dnshark_fork"`
-	DnsharkIngress *ebpf.ProgramSpec `ebpf:"dnshark_ingress"`
+	DnsharkEgress   *ebpf.ProgramSpec `ebpf:"dnshark_egress"`
+	DnsharkExec     *ebpf.ProgramSpec `ebpf:"dnshark_exec"`
+	DnsharkFork     *ebpf.ProgramSpec `ebpf:"dnshark_fork"`
+	DnsharkIngress  *ebpf.ProgramSpec `ebpf:"dnshark_ingress"`
+	DnsharkReceived *ebpf.ProgramSpec `ebpf:"dnshark_received"`
+	DnsharkSeed     *ebpf.ProgramSpec `ebpf:"dnshark_seed"`
+	DnsharkSent     *ebpf.ProgramSpec `ebpf:"dnshark_sent"`
 }
 
 // DnsharkMapSpecs contains maps before they are loaded into the kernel.
@@ -96,6 +103,7 @@ type DnsharkVariableSpecs struct {
 	DnsPorts   *ebpf.VariableSpec `ebpf:"dns_ports"`
 	FollowSkb  *ebpf.VariableSpec `ebpf:"follow_skb"`
 	FollowTask *ebpf.VariableSpec `ebpf:"follow_task"`
+	SkbCgroup  *ebpf.VariableSpec `ebpf:"skb_cgroup"`
 }
 
 // DnsharkObjects contains all objects after they have been loaded into the kernel.
@@ -141,16 +149,20 @@ type DnsharkVariables struct {
 	DnsPorts   *ebpf.Variable `ebpf:"dns_ports"`
 	FollowSkb  *ebpf.Variable `ebpf:"follow_skb"`
 	FollowTask *ebpf.Variable `ebpf:"follow_task"`
+	SkbCgroup  *ebpf.Variable `ebpf:"skb_cgroup"`
 }
 
 // DnsharkPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadDnsharkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsharkPrograms struct {
-	DnsharkEgress  *ebpf.Program `ebpf:"dnshark_egress"`
-	DnsharkExec    *ebpf.Program `ebpf:"dnshark_exec"`
-	DnsharkFork    *ebpf.Program `ebpf:"dnshark_fork"`
-	DnsharkIngress *ebpf.Program `ebpf:"dnshark_ingress"`
+	DnsharkEgress   *ebpf.Program `ebpf:"dnshark_egress"`
+	DnsharkExec     *ebpf.Program `ebpf:"dnshark_exec"`
+	DnsharkFork     *ebpf.Program `ebpf:"dnshark_fork"`
+	DnsharkIngress  *ebpf.Program `ebpf:"dnshark_ingress"`
+	DnsharkReceived *ebpf.Program `ebpf:"dnshark_received"`
+	DnsharkSeed     *ebpf.Program `ebpf:"dnshark_seed"`
+	DnsharkSent     *ebpf.Program `ebpf:"dnshark_sent"`
 }
 
 func (p *DnsharkPrograms) Close() error {
@@ -159,6 +171,9 @@ func (p *DnsharkPrograms) Close() error {
 		p.DnsharkExec,
 		p.DnsharkFork,
 		p.DnsharkIngress,
+		p.DnsharkReceived,
+		p.DnsharkSeed,
+		p.DnsharkSent,
 	)
 }
 

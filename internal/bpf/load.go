@@ -27,6 +27,15 @@ type Objects struct {
 	DnsharkMaps
 	packetPrograms
 	birthPrograms
+	socketPrograms
+	seedPrograms
+	// NoSeed says why Seed is nil. Then nobody owns a socket that is older than
+	// the programs, before it sends.
+	NoSeed error
+	// NoSockets says why Sent and Received are nil: the kernel is older than 6.3.
+	// Then a TCP socket on which several processes send has no known sender, and
+	// nobody is known to have received an answer.
+	NoSockets error
 	// NoBirths says why Exec and Fork are nil, where the kernel does not have
 	// these tracepoints or refuses them. Packets are captured all the same.
 	NoBirths error
@@ -42,10 +51,20 @@ type birthPrograms struct {
 	Fork *ebpf.Program `ebpf:"dnshark_fork"`
 }
 
+// socketPrograms are told what system calls did on sockets.
+type socketPrograms struct {
+	Sent     *ebpf.Program `ebpf:"dnshark_sent"`
+	Received *ebpf.Program `ebpf:"dnshark_received"`
+}
+
+type seedPrograms struct {
+	Seed *ebpf.Program `ebpf:"dnshark_seed"` // an iterator
+}
+
 // Close frees everything.
 func (o *Objects) Close() error {
 	err := o.DnsharkMaps.Close()
-	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork} {
+	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Sent, o.Received, o.Seed} {
 		err = errors.Join(err, p.Close())
 	}
 	return err
@@ -77,6 +96,7 @@ func load(spec *ebpf.CollectionSpec, c Config) (*Objects, error) {
 		{v.AllPackets, c.AllPackets},
 		{v.FollowTask, followTask},
 		{v.FollowSkb, !c.Helpers},
+		{v.SkbCgroup, features.HaveProgramHelper(ebpf.CGroupSKB, asm.FnSkbCgroupId) == nil},
 	} {
 		if err := set.v.Set(set.x); err != nil {
 			return nil, err
@@ -91,9 +111,12 @@ func load(spec *ebpf.CollectionSpec, c Config) (*Objects, error) {
 		return nil, err
 	}
 	o := &Objects{DnsharkMaps: packets.DnsharkMaps, packetPrograms: packets.packetPrograms}
-	o.NoBirths = spec.LoadAndAssign(&o.birthPrograms, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
-		DnsharkMapPackets: o.Packets, DnsharkMapCounters: o.Counters, DnsharkMapReader: o.Reader,
-	}})
+	shared := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		DnsharkMapPackets: o.Packets, DnsharkMapCounters: o.Counters, DnsharkMapReader: o.Reader, DnsharkMapOwners: o.Owners,
+	}}
+	o.NoBirths = spec.LoadAndAssign(&o.birthPrograms, shared)
+	o.NoSeed = spec.LoadAndAssign(&o.seedPrograms, shared)
+	o.NoSockets = spec.LoadAndAssign(&o.socketPrograms, shared)
 	return o, nil
 }
 

@@ -23,11 +23,12 @@ func TestLayout(t *testing.T) {
 	var c Counters
 	// The compiler describes only types of maps. record.h asserts these.
 	if unsafe.Offsetof(r.Iface) != 32 || unsafe.Offsetof(r.Dir) != 48 ||
-		unsafe.Offsetof(r.ID) != 56 || unsafe.Sizeof(r) != 136 {
+		unsafe.Offsetof(r.ID) != 56 || unsafe.Offsetof(r.OtherTGID) != 52 ||
+		unsafe.Offsetof(r.OtherComm) != 136 || unsafe.Sizeof(r) != 152 {
 		t.Error("Record is not struct record of record.h")
 	}
 	if unsafe.Offsetof(b.ParentTGID) != 16 || unsafe.Offsetof(b.ArgsLen) != 24 ||
-		unsafe.Offsetof(b.Kind) != 48 || unsafe.Offsetof(b.ID) != 56 || unsafe.Sizeof(b) != 136 {
+		unsafe.Offsetof(b.Kind) != 48 || unsafe.Offsetof(b.ID) != 56 || unsafe.Sizeof(b) != 152 {
 		t.Error("Birth is not struct birth of record.h")
 	}
 	for _, want := range []struct {
@@ -48,7 +49,7 @@ func TestLayout(t *testing.T) {
 			"seen": unsafe.Offsetof(c.Seen), "submitted": unsafe.Offsetof(c.Submitted),
 			"ring_full": unsafe.Offsetof(c.RingFull), "copy_error": unsafe.Offsetof(c.CopyError),
 			"fragments": unsafe.Offsetof(c.Fragments), "truncated": unsafe.Offsetof(c.Truncated),
-			"births_lost": unsafe.Offsetof(c.BirthsLost),
+			"births_lost": unsafe.Offsetof(c.BirthsLost), "receipts_lost": unsafe.Offsetof(c.ReceiptsLost),
 		}},
 	} {
 		var s *btf.Struct
@@ -91,10 +92,10 @@ func TestVerifier(t *testing.T) {
 			}
 			t.Fatalf("%+v: %+v", c, err)
 		}
-		if objs.NoBirths != nil {
-			t.Errorf("%+v: %+v", c, objs.NoBirths)
+		if objs.NoBirths != nil || objs.NoSockets != nil || objs.NoSeed != nil {
+			t.Errorf("%+v: %+v, %+v, %+v", c, objs.NoBirths, objs.NoSockets, objs.NoSeed)
 		}
-		for _, p := range []*ebpf.Program{objs.Egress, objs.Exec, objs.Fork} {
+		for _, p := range []*ebpf.Program{objs.Egress, objs.Exec, objs.Fork, objs.Sent, objs.Received, objs.Seed} {
 			if p == nil {
 				continue
 			}

@@ -10,12 +10,22 @@ const (
 	WhoNobody = 0 // Record.ID is not filled
 	WhoSender = 1 // Record.ID sent this very packet
 	WhoOwner  = 2 // Record.ID last sent on the socket
+	WhoCgroup = 3 // Record.ID.Cgroup made the socket, nothing else is filled
+
+	RecordShared   = 2  // Record.Flags: several processes send on the socket
+	RecordDeferred = 4  // packets leave the socket outside of their senders' system calls
+	RecordAwaited  = 16 // a receipt may follow
+	RecordHeld     = 32 // Record.ID has the socket open, and whether it sends is not known
+	RecordDoubt    = 8  // the running task, in Other, is not believed to be the sender
 
 	PathBytes = 768 // of the paths of executable and working directory
 	ArgsBytes = 256 // of a command line
 
 	BirthFork = 3 // Birth.Kind; lower ones are the direction of a packet
 	BirthExec = 4
+	Receipt   = 5 // a Record: ID took from the socket what came in
+
+	WakeBytes = 64 << 10 // that wait in the ring wake a reader from its nap
 
 	ReaderBusy   = 0 // the reader looks at the ring again by itself
 	ReaderNaps   = 1 // the same, in some milliseconds
@@ -30,13 +40,16 @@ type Record struct {
 	Ifindex uint32
 	NetNS   uint32
 	WireLen uint32
-	CapLen  uint32
+	CapLen  uint32 // of a receipt: the how manieth awaited packet, from the last one; 0 for all
 	Iface   [16]byte
 	Dir     uint8 // a source.Direction
 	Who     uint8
 	Flags   uint8
-	_       [5]byte
-	ID      event.Identity
+	_       uint8
+	// OtherTGID and OtherComm are the process that ran, where RecordDoubt is set.
+	OtherTGID uint32
+	ID        event.Identity
+	OtherComm [16]byte
 }
 
 // Birth is the header of a sample about a process. When Kind is BirthExec,
@@ -54,6 +67,7 @@ type Birth struct {
 	Kind        uint8 // where Record has Dir
 	_           [7]byte
 	ID          event.Identity
+	_           [2]uint64
 }
 
 // Counters are kept per CPU. Seen is the sum of the next three once the
@@ -66,5 +80,6 @@ type Counters struct {
 	Fragments uint64 // passed over: without ports, because not the first
 	Truncated uint64 // submitted, but longer than MaxBytes
 	// BirthsLost counts what the ring had no room for.
-	BirthsLost uint64
+	BirthsLost   uint64
+	ReceiptsLost uint64 // the same
 }

@@ -15,22 +15,29 @@
 #define PATH_BYTES (512 + NAME_BYTES)
 #define ARGS_BYTES 256
 
-/* What a sample is: a packet, by its direction, or a birth. */
+/* What a sample is: a packet, by its direction, a birth, or a receipt. */
 enum {
 	DIR_INGRESS = 1,
 	DIR_EGRESS = 2,
 	BIRTH_FORK = 3,
 	BIRTH_EXEC = 4,
+	RECEIPT = 5, /* a struct record: id took from the socket what came in */
 };
 
 enum {
 	WHO_NOBODY = 0, /* id is not filled */
 	WHO_SENDER = 1, /* id sent this very packet */
 	WHO_OWNER = 2, /* id last sent on the socket */
+	WHO_CGROUP = 3, /* id.cgroup made the socket, nothing else is filled */
 };
 
 enum {
 	RECORD_WHOLE = 1, /* a DNS packet, copied whole up to MAX_BYTES */
+	RECORD_SHARED = 2, /* several processes send on the socket */
+	RECORD_DEFERRED = 4, /* packets leave the socket outside of their senders' system calls */
+	RECORD_AWAITED = 16, /* a receipt may follow */
+	RECORD_HELD = 32, /* id has the socket open, and whether it sends is not known */
+	RECORD_DOUBT = 8, /* the running task, in other, is not believed to be the sender */
 };
 
 enum reader_state {
@@ -63,19 +70,20 @@ struct record {
 	__u32 ifindex;
 	__u32 netns; /* inode of the socket's network namespace */
 	__u32 wire_len;
-	__u32 cap_len;
+	__u32 cap_len; /* of a receipt: the how manieth awaited packet, from the last one; 0 for all */
 	char iface[16];
 	__u8 dir;
 	__u8 who;
 	__u8 flags;
 	__u8 zero;
-	__u32 zero2;
+	__u32 other_tgid;
 	struct identity id;
+	char other_comm[16];
 	__u8 data[]; /* from the IP header on */
 };
 
 _Static_assert(__builtin_offsetof(struct record, iface) == 32 && __builtin_offsetof(struct record, dir) == 48 &&
-		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 136,
+		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 152,
 	       "Record in record.go");
 
 /* A process that runs something new. Told from a record by kind. */
@@ -90,6 +98,7 @@ struct birth {
 	__u8 kind;
 	__u8 zero2[7];
 	struct identity id;
+	__u64 zero3[2];
 	char data[]; /* of an exec: path in PATH_BYTES, args in ARGS_BYTES, cwd in PATH_BYTES */
 };
 
@@ -107,4 +116,5 @@ struct counters {
 	__u64 fragments; /* passed over: not the first, so without ports */
 	__u64 truncated; /* submitted, but longer than MAX_BYTES */
 	__u64 births_lost; /* the ring was full */
+	__u64 receipts_lost; /* the same */
 };

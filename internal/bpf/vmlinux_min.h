@@ -113,12 +113,25 @@ typedef struct {
 } socket_lock_t;
 
 struct sock_common {
+	unsigned short skc_family;
+	__be16 skc_dport;
 	possible_net_t skc_net;
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	__u16 sk_protocol;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct tcp_sock {
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 write_seq;
 };
 
 struct sk_buff {
@@ -235,3 +248,13 @@ struct task_struct {
 };
 
 #pragma clang attribute pop
+
+/* A context too. */
+struct bpf_iter_meta;
+
+struct bpf_iter__task_file {
+	__bpf_md_ptr(struct bpf_iter_meta *, meta);
+	__bpf_md_ptr(struct task_struct *, task);
+	__u32 fd __attribute__((aligned(8)));
+	__bpf_md_ptr(struct file *, file);
+};

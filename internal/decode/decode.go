@@ -233,6 +233,8 @@ func (d *Decoder) next(class event.Class) *event.Event {
 	e.Meta.SrcPort, e.Meta.DstPort = p.sport, p.dport
 	e.Meta.Protocol, e.Meta.PacketLen, e.Meta.Iface = p.proto, p.total, f.Iface
 	e.Flow.Cookie, e.Flow.NetNS = f.Cookie, f.NetNS
+	e.Flow.Shared, e.Flow.Deferred, e.Flow.Held, e.Flow.Cgroup = f.Shared, f.Deferred, f.Held, f.Cgroup
+	e.Other, e.Receiver = f.Other, f.Receiver
 	e.Flow.Ingress, e.Flow.Egress = f.Dir == source.DirIngress, f.Dir == source.DirEgress
 	return e
 }

@@ -520,6 +520,7 @@ func (d *Decoder) newOrigin(g *stream) uint32 {
 	o := s.origins.at(i)
 	o.refs, o.frame, o.p = 1, *d.f, d.p
 	o.frame.Data, o.frame.Iface = nil, d.iface(o.frame.Iface)
+	o.frame.Other, o.frame.Receiver = nil, nil // not worth their memory
 	if o.frame.Sender != nil {
 		o.sender = *o.frame.Sender
 		o.frame.Sender = &o.sender

@@ -97,9 +97,7 @@ func (t *Table) ingress(b *event.Batch, e *event.Event) {
 		return
 	}
 	e.Asker = who
-	if e.Owner != nil {
-		e.Server = event.Party{ID: e.Owner, Attribution: event.AttributionSocketSender}
-	}
+	e.Server = e.AtSocket()
 	t.question(e)
 }
 

@@ -10,7 +10,7 @@ var dns = Kind{
 	Fields: []*event.Field{
 		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata,
 		&event.FieldDNS, &event.FieldTransaction, &event.FieldProcess,
-		&event.FieldServerProcess, &event.FieldPolicies,
+		&event.FieldServerProcess, &event.FieldReceiver, &event.FieldPolicies,
 	},
 	DependsOn: []string{"net_packet_dns_base"},
 	UseCases: []Item{

@@ -12,7 +12,7 @@ var dnsResponse = Kind{
 	Fields: []*event.Field{
 		&event.FieldTime, &event.FieldHost, &event.FieldObserver, &event.FieldMetadata, &event.FieldResponse,
 		&event.FieldDNS, &event.FieldTransaction, &event.FieldProcess,
-		&event.FieldServerProcess, &event.FieldPolicies,
+		&event.FieldServerProcess, &event.FieldReceiver, &event.FieldPolicies,
 	},
 	DependsOn: []string{"net_packet_dns_base"},
 	UseCases: []Item{

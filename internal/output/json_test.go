@@ -54,8 +54,10 @@ func batch(t testing.TB) *event.Batch {
 			Attribution: event.AttributionQueryEgress,
 			Process:     process,
 			User:        "root",
+			Doubt:       event.Candidate{ID: &event.Identity{TGID: 12}, Method: event.AttributionSocketSender},
 		}
 		e.Server = e.Asker
+		e.Receiver = e.Asker.ID
 		e.Txn = event.Transaction{
 			State: event.StateAnswered, Latency: 1_234_567,
 			Cause: &event.Cause{Client: netip.MustParseAddrPort("127.0.0.1:40001"), PID: 12},

@@ -141,7 +141,7 @@ func appendClock(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 }
 
 func appendProcess(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Asker.ID == nil {
+	if e.Asker.ID == nil || !e.Asker.ID.Known() {
 		return append(dst, '-')
 	}
 	dst = append(e.Asker.ID.AppendComm(dst), " ("...)

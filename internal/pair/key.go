@@ -15,6 +15,7 @@ import (
 type tuple struct {
 	client, server         [2]uint64
 	cookie                 uint64 // or the network namespace: see socket
+	netns                  uint32
 	clientPort, serverPort uint16
 	id                     uint16
 	protocol               uint8
@@ -33,34 +34,40 @@ func (t *tuple) of(e *event.Event) {
 	a, b := client.As16(), server.As16()
 	t.client[0], t.client[1] = binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 	t.server[0], t.server[1] = binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
-	t.cookie, t.id, t.protocol, t.observer = socket(e), e.Msg.ID, m.Protocol, e.Observer
+	t.cookie, t.netns = socket(e), e.Flow.NetNS
+	t.id, t.protocol, t.observer = e.Msg.ID, m.Protocol, e.Observer
 }
+
+const (
+	protoTCP = 6
+	protoUDP = 17
+)
 
 // socket returns what both messages of a transaction have in common beside
 // addresses: the socket or, at the server's end of TCP, its network namespace.
 // There, a query that comes with the end of the handshake comes in at the
 // listening socket, and the answer leaves from the accepted one.
 func socket(e *event.Event) uint64 {
-	const protoTCP = 6
 	if e.Observer == event.Server && e.Meta.Protocol == protoTCP && e.Flow.NetNS != 0 {
 		return uint64(e.Flow.NetNS)
 	}
 	return e.Flow.Cookie
 }
 
-func (t *tuple) equal(o *tuple) bool {
+// alike reports whether the tuples are equal but for the socket.
+func (t *tuple) alike(o *tuple) bool {
 	return t.client[0] == o.client[0] && t.client[1] == o.client[1] &&
 		t.server[0] == o.server[0] && t.server[1] == o.server[1] &&
-		t.cookie == o.cookie && t.clientPort == o.clientPort && t.serverPort == o.serverPort &&
+		t.netns == o.netns && t.clientPort == o.clientPort && t.serverPort == o.serverPort &&
 		t.id == o.id && t.protocol == o.protocol && t.observer == o.observer
 }
 
-// hash mixes the tuple with secret seeds, one in each factor, so that nobody can
+// hash mixes the tuple, but for the socket, with secret seeds, one in each factor, so that nobody can
 // choose tuples that collide.
 func (t *tuple) hash(seed [2]uint64) uint64 {
 	h := mix(seed[0]^t.client[0], seed[1]^t.client[1])
 	h = mix(h^seed[0]^t.server[0], seed[1]^t.server[1])
-	return mix(h^seed[0]^t.cookie, seed[1]^(uint64(t.clientPort)<<48|uint64(t.serverPort)<<32|uint64(t.id)<<16|
+	return mix(h^seed[0]^uint64(t.netns), seed[1]^(uint64(t.clientPort)<<48|uint64(t.serverPort)<<32|uint64(t.id)<<16|
 		uint64(t.protocol)<<8|uint64(t.observer)))
 }
 

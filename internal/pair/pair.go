@@ -55,6 +55,7 @@ type waiting struct {
 	long        uint32 // slot in Table.long when the query does not fit here, or none
 	identity    uint32 // slot in Table.identities, or none
 	cause       uint32 // slot in Table.causes, or none
+	doubt       uint32 // the same for the other candidate, found at egress
 	attribution event.Attribution
 	iface       uint16 // index in Table.ifaces
 	size        uint16 // octets of the query that are kept
@@ -147,15 +148,21 @@ func (t *Table) Process(b *event.Batch) {
 func (t *Table) query(b *event.Batch, at int) {
 	e := &b.Events[at]
 	e.Txn = event.Transaction{State: event.StatePending, Latency: -1, Cause: e.Txn.Cause}
-	if e.Sender != nil {
-		e.Asker = event.Party{ID: e.Sender, Attribution: event.AttributionQueryEgress}
+	switch {
+	case e.Sender != nil:
+		e.Asker.ID, e.Asker.Attribution = e.Sender, event.AttributionQueryEgress
+	case e.Owner != nil && e.Flow.Egress:
+		e.Asker.ID, e.Asker.Attribution = e.Owner, event.AttributionSocketSender
+	}
+	if e.Other != nil {
+		e.Asker.Doubt = event.Candidate{ID: e.Other, Method: event.AttributionQueryEgress}
 	}
 	var key tuple
 	key.of(e)
 	hash := key.hash(t.seed)
 	q := question(&e.Msg)
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
-		if w := t.slots.at(i); w.hash == hash && w.tuple.equal(&key) && sameQuestion(t.question(w), q) {
+		if w := t.slots.at(i); w.hash == hash && w.tuple.cookie == key.cookie && w.tuple.alike(&key) && sameQuestion(t.question(w), q) {
 			if e.Time-w.time >= t.timeout {
 				t.timeOut(b, i)
 				e = &b.Events[at]
@@ -190,7 +197,7 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 	w.tuple, w.hash, w.time, w.retransmits = *key, hash, e.Time, 0
 	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
-	w.long, w.identity, w.cause = none, none, none
+	w.long, w.cause = none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
 	if q := question(&e.Msg); len(q) <= len(raw)-dnswire.HeaderLen {
 		w.question = uint16(len(q))
@@ -203,10 +210,8 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 		t.long.at(w.long).owner = i
 	}
 	copy(t.stored(w), raw)
-	if e.Asker.ID != nil {
-		w.identity = t.identities.get()
-		*t.identities.at(w.identity), w.attribution = *e.Asker.ID, e.Asker.Attribution
-	}
+	w.identity, w.attribution = t.keep(e.Asker.ID), e.Asker.Attribution
+	w.doubt = t.keep(e.Asker.Doubt.ID)
 	if e.Txn.Cause != nil {
 		w.cause = t.causes.get()
 		*t.causes.at(w.cause) = *e.Txn.Cause
@@ -260,17 +265,24 @@ func (t *Table) question(w *waiting) []byte {
 func (t *Table) answer(b *event.Batch, at int) {
 	e := &b.Events[at]
 	e.Txn = event.Transaction{State: event.StateUnsolicited, Latency: -1}
-	if e.Owner != nil && e.Observer == event.Client {
-		e.Asker = event.Party{ID: e.Owner, Attribution: event.AttributionSocketSender}
+	if e.Observer == event.Client {
+		t.atSocket(b, e)
 	}
 	var key tuple
 	key.of(e)
 	hash := key.hash(t.seed)
 	q := question(&e.Msg)
-	match := none
+	match, elsewhere := none, none
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
 		w := t.slots.at(i)
-		if w.hash != hash || !w.tuple.equal(&key) {
+		if w.hash != hash || !w.tuple.alike(&key) {
+			continue
+		}
+		if w.tuple.cookie != key.cookie {
+			// Addresses mean something in their own namespace only.
+			if e.Observer == event.Client && key.protocol == protoUDP && key.netns != 0 && sameQuestion(t.question(w), q) {
+				elsewhere = t.older(elsewhere, i)
+			}
 			continue
 		}
 		e.Txn.State = event.StateMismatched
@@ -279,6 +291,11 @@ func (t *Table) answer(b *event.Batch, at int) {
 		if len(e.Msg.Questions) == 0 || sameQuestion(t.question(w), q) {
 			match = i // the chain is newest first: keep the oldest
 		}
+	}
+	if match == none && e.Txn.State == event.StateUnsolicited && elsewhere != none {
+		// Several sockets on one port (SO_REUSEPORT): the kernel gives the
+		// answer to any of them, whose owner need not have asked.
+		match, e.Asker = elsewhere, event.Party{}
 	}
 	switch {
 	case match == none:
@@ -310,13 +327,66 @@ func (t *Table) answer(b *event.Batch, at int) {
 	}
 }
 
+// atSocket makes who stands at the client's socket the asker, for want of a
+// transaction, or at least its cgroup.
+func (t *Table) atSocket(b *event.Batch, e *event.Event) {
+	e.Asker = e.AtSocket()
+	if e.Owner == nil && e.Flow.Cgroup != 0 {
+		e.Asker.ID = b.HoldIdentity(&event.Identity{Cgroup: e.Flow.Cgroup})
+		e.Asker.Attribution = event.AttributionCgroup
+	}
+}
+
+// older returns which of two queries from sockets on one port is the answer's:
+// the older one. Who of the two asked is then unknown.
+func (t *Table) older(a, b uint32) uint32 {
+	if a == none {
+		return b
+	}
+	if t.slots.at(a).tuple.cookie != t.slots.at(b).tuple.cookie {
+		for _, i := range [...]uint32{a, b} {
+			w := t.slots.at(i)
+			t.drop(w.identity)
+			w.identity, w.attribution = none, event.AttributionNone
+		}
+	}
+	return b // the chain is newest first
+}
+
+// keep copies an identity until drop.
+func (t *Table) keep(id *event.Identity) uint32 {
+	if id == nil {
+		return none
+	}
+	i := t.identities.get()
+	*t.identities.at(i) = *id
+	return i
+}
+
+func (t *Table) drop(i uint32) {
+	if i != none {
+		t.identities.put(i)
+	}
+}
+
+// sameProcess compares identities, of which the second may be nil.
+func sameProcess(a, b *event.Identity) bool {
+	return b != nil && a.TGID == b.TGID && a.Start == b.Start
+}
+
 func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 	w := t.slots.at(i)
 	// Capture files hold packets whose clocks disagree: no negative latency.
 	e.Txn = event.Transaction{
 		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: w.retransmits,
 	}
+	owner := e.Asker
 	t.recall(b, e, w)
+	if e.Flow.Deferred && owner.ID != nil && e.Asker.ID != owner.ID && !sameProcess(owner.ID, e.Asker.ID) {
+		// Who ran when the query left is not who sends on the socket.
+		owner.Doubt = event.Candidate{ID: e.Asker.ID, Method: e.Asker.Attribution}
+		e.Asker = owner
+	}
 	t.remember(w, false)
 	t.Stats.Answered++
 	t.remove(i)
@@ -372,6 +442,9 @@ func (t *Table) recall(b *event.Batch, e *event.Event, w *waiting) {
 	if w.identity != none {
 		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: w.attribution}
 	}
+	if w.doubt != none {
+		e.Asker.Doubt = event.Candidate{ID: b.HoldIdentity(t.identities.at(w.doubt)), Method: event.AttributionQueryEgress}
+	}
 	if w.cause != none {
 		e.Txn.Cause = b.HoldCause(t.causes.at(w.cause))
 	}
@@ -388,9 +461,8 @@ func (t *Table) remove(i uint32) {
 	if w.long != none {
 		t.long.put(w.long)
 	}
-	if w.identity != none {
-		t.identities.put(w.identity)
-	}
+	t.drop(w.identity)
+	t.drop(w.doubt)
 	if w.cause != none {
 		t.causes.put(w.cause)
 	}

@@ -101,6 +101,97 @@ func TestUnsolicitedAndMismatched(t *testing.T) {
 	l.want(l.see(6, message(t, 8, "a.test.", true), nil), event.StateAnswered, 5, 0)
 }
 
+// An answer to a port of several sockets comes to any of them.
+func TestReusedPort(t *testing.T) {
+	at := func(cookie uint64, who uint32) func(*event.Event) {
+		return func(e *event.Event) {
+			e.Observer, e.Flow.Cookie, e.Flow.NetNS = event.Client, cookie, 1
+			id := &event.Identity{TGID: who}
+			if e.Msg.Flags.Response() {
+				e.Owner = id
+			} else {
+				e.Sender = id
+			}
+		}
+	}
+	l := newLane(t, 0)
+	asker := func(got []event.Event) uint32 {
+		t.Helper()
+		if len(got) != 1 || got[0].Txn.State != event.StateAnswered {
+			t.Fatalf("%+v", got)
+		}
+		if got[0].Asker.ID == nil {
+			return 0
+		}
+		return got[0].Asker.ID.TGID
+	}
+	q, a := message(t, 7, "a.test.", false), message(t, 7, "a.test.", true)
+	l.see(1, q, at(1, 10))
+	if id := asker(l.see(2, a, at(2, 20))); id != 10 {
+		t.Errorf("asked by %d, want 10", id)
+	}
+	// Its own socket first.
+	l.see(3, q, at(1, 10))
+	l.see(4, q, at(2, 20))
+	if id := asker(l.see(5, a, at(2, 20))); id != 20 {
+		t.Errorf("asked by %d, want 20", id)
+	}
+	if id := asker(l.see(6, a, at(2, 20))); id != 10 {
+		t.Errorf("asked by %d, want 10", id)
+	}
+	// Two that ask the same: nobody can tell whose answer comes first.
+	l.see(7, q, at(1, 10))
+	l.see(8, q, at(2, 20))
+	for i := range int64(2) {
+		if id := asker(l.see(9+i, a, at(3, 30))); id != 0 {
+			t.Errorf("asked by %d, want nobody", id)
+		}
+	}
+	// Another namespace.
+	l.see(11, q, at(1, 10))
+	if got := l.see(12, a, func(e *event.Event) { at(2, 20)(e); e.Flow.NetNS = 2 }); got[0].Txn.State != event.StateUnsolicited {
+		t.Errorf("%+v", got[0].Txn)
+	}
+}
+
+func TestDoubt(t *testing.T) {
+	id := func(n uint32) *event.Identity { return &event.Identity{TGID: n} }
+	want := func(what string, got []event.Event, who uint32, by event.Attribution, other uint32, method event.Attribution) {
+		t.Helper()
+		p := got[0].Asker
+		var pid, doubt uint32
+		if p.ID != nil {
+			pid = p.ID.TGID
+		}
+		if p.Doubt.ID != nil {
+			doubt = p.Doubt.ID.TGID
+		}
+		if pid != who || p.Attribution != by || doubt != other || p.Doubt.Method != method {
+			t.Errorf("%s: %d by %v, %d by %v", what, pid, p.Attribution, doubt, p.Doubt.Method)
+		}
+	}
+	const egress, sender, nobody = event.AttributionQueryEgress, event.AttributionSocketSender, event.AttributionNone
+	l := newLane(t, 0)
+	see := func(n uint16, response bool, set func(*event.Event)) []event.Event {
+		return l.see(int64(n), message(t, n, "a.test.", response), func(e *event.Event) { e.Observer = event.Client; set(e) })
+	}
+	// TCP octets of a finished system call: certain, at query and answer.
+	want("flushed", see(1, false, func(e *event.Event) { e.Owner, e.Flow.Egress = id(10), true }), 10, sender, 0, nobody)
+	want("flushed", see(1, true, func(e *event.Event) {}), 10, sender, 0, nobody)
+	// Nobody is believed, and who ran is named to the end.
+	want("nobody", see(2, false, func(e *event.Event) { e.Other = id(30) }), 0, nobody, 30, egress)
+	want("nobody", see(2, true, func(e *event.Event) { e.Owner, e.Flow.Shared = id(10), true }), 0, nobody, 30, egress)
+	// No transaction on a shared socket.
+	want("shared", see(3, true, func(e *event.Event) { e.Owner, e.Flow.Shared = id(10), true }), 0, nobody, 10, sender)
+	want("alone", see(3, true, func(e *event.Event) { e.Owner = id(10) }), 10, sender, 0, nobody)
+	// Processes that take turns on a socket are no doubt.
+	see(4, false, func(e *event.Event) { e.Sender = id(10) })
+	want("turns", see(4, true, func(e *event.Event) { e.Owner, e.Flow.Shared = id(20), true }), 10, egress, 0, nobody)
+	// A daemon sent what was queued (NFQUEUE), which was not known at the query.
+	see(5, false, func(e *event.Event) { e.Sender = id(30) })
+	want("deferred", see(5, true, func(e *event.Event) { e.Owner, e.Flow.Deferred = id(10), true }), 10, sender, 30, egress)
+}
+
 func TestAnswerWithoutQuestion(t *testing.T) {
 	l := newLane(t, 0)
 	l.see(0, message(t, 7, "a.test.", false), nil)

@@ -50,12 +50,24 @@ type Frame struct {
 	Iface   string // interface name, "" when the source does not know it
 	Cookie  uint64 // socket cookie, 0 when the source sees no sockets
 	NetNS   uint32 // inode of the socket's network namespace, 0 when unknown
+	// The following are what is known of the socket; see event.Flow.
+	Shared   bool
+	Deferred bool
+	Held     bool
+	Cgroup   uint64
 	// Sender is the task that sent the packet, or nil. A source sets it only
 	// for packets at which the running task is known to be the sender.
 	Sender *event.Identity
-	// Owner is the task that last sent on the packet's socket, or nil. It is
-	// a fallback for packets without a transaction.
+	// Owner is the task that last sent on the packet's socket, or nil. Of a
+	// packet that leaves it is the sender, who is in another system call by now;
+	// of one that comes in it is a fallback, for want of a transaction.
 	Owner *event.Identity
+	// Other is the task that ran when the packet was sent, when it is not
+	// believed to be the sender: of its TGID and Comm alone. Or nil.
+	Other *event.Identity
+	// Receiver is the task that took the packet's data from the socket, if that
+	// is known already, or nil.
+	Receiver *event.Identity
 	// Birth is set when the frame is no packet but the news of a process,
 	// which comes before the packets that the process sends. Only Time is set
 	// beside it. It may be kept.

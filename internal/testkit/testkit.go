@@ -88,11 +88,9 @@ func Corpus(t testing.TB, name string) string {
 	return dir
 }
 
-var build struct {
-	once sync.Once
-	path string
-	out  []byte
-	err  error
+var built struct {
+	mu  sync.Mutex
+	dir string
 }
 
 // Dnshark returns the path of the program: DNSHARK_BINARY or, when that is
@@ -102,28 +100,38 @@ func Dnshark(t testing.TB) string {
 	if path := os.Getenv("DNSHARK_BINARY"); path != "" {
 		return path
 	}
-	build.once.Do(func() {
-		dir, err := os.MkdirTemp("", "dnshark-test-")
-		if err != nil {
-			build.err = err
-			return
-		}
-		build.path = filepath.Join(dir, "dnshark")
-		cmd := exec.Command("go", "build", "-o", build.path, "./cmd/dnshark")
-		cmd.Dir = Root(t)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.out, build.err = cmd.CombinedOutput()
-	})
-	if build.err != nil {
-		t.Fatalf("building dnshark: %v\n%s", build.err, build.out)
-	}
-	return build.path
+	return build(t, "./cmd/dnshark")
 }
 
-// RemoveBuild removes what Dnshark built; for TestMain.
+// build builds a program of the module, once per test binary.
+func build(t testing.TB, room string) string {
+	t.Helper()
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "dnshark-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir = dir
+	}
+	path := filepath.Join(built.dir, filepath.Base(room))
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	cmd := exec.Command("go", "build", "-o", path, room)
+	cmd.Dir = Root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", room, err, out)
+	}
+	return path
+}
+
+// RemoveBuild removes what Dnshark and others built; for TestMain.
 func RemoveBuild() {
-	if build.path != "" {
-		os.RemoveAll(filepath.Dir(build.path))
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -24,7 +25,10 @@ const (
 	napsIdle  = 2 // in vain, before it asks to be woken by the next packet
 	// take must run every 100 ms also when nothing comes.
 	sleepMillis = 90
-	clockEvery  = 1e9 // ns; wall clocks are slewed and stepped
+	// An answer waits this long for its receipt, in ns: sockets are read within
+	// tens of microseconds, where somebody waits for the answer.
+	settle     = 1e6
+	clockEvery = 1e9 // ns; wall clocks are slewed and stepped
 )
 
 // Lane reads the ring of one attachment.
@@ -81,7 +85,7 @@ func newLane(objs *bpf.Objects) (_ *Lane, err error) {
 
 // Run implements source.Lane. It hands over what was captured before ctx ended.
 // Packets are handed over at most 5 ms after they were captured, unless take is
-// slower than that.
+// slower than that. Of these, the youngest wait for a receipt.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	l.running.Lock()
 	defer l.running.Unlock()
@@ -91,7 +95,7 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 		if l.closing.Load() {
 			return nil
 		}
-		got, err := l.drain(take)
+		got, err := l.drain(take, last)
 		if err != nil || last {
 			return err
 		}
@@ -113,14 +117,19 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 
 // drain hands over what is in the ring now, and not what comes meanwhile: on a
 // busy host that would never end. It reports whether there was anything, if
-// only a record that its program has not finished.
-func (l *Lane) drain(take func([]source.Frame) error) (bool, error) {
+// only a record that its program has not finished. At last it leaves nothing.
+func (l *Lane) drain(take func([]source.Frame) error, last bool) (bool, error) {
 	b, start, end := l.batch, l.ring.pos, l.ring.end()
 	if start == end {
 		return false, nil
 	}
-	if now := monotonic(); now-l.clockAt >= clockEvery || l.clockAt == 0 {
+	now := monotonic()
+	if now-l.clockAt >= clockEvery || l.clockAt == 0 {
 		b.offset, l.clockAt = clockOffset(), now
+	}
+	young := uint64(math.MaxUint64)
+	if !last && l.objs.NoSockets == nil && end-start < bpf.WakeBytes {
+		young = uint64(now - settle)
 	}
 	for l.ring.pos != end {
 		b.reset()
@@ -128,6 +137,10 @@ func (l *Lane) drain(take func([]source.Frame) error) (bool, error) {
 			sample := l.ring.next(end)
 			if sample == nil {
 				end = l.ring.pos // not finished: wait for it, order counts
+				break
+			}
+			if awaited(sample, young) {
+				end = l.ring.pos
 				break
 			}
 			if !b.add(sample) {
@@ -215,6 +228,7 @@ func (l *Lane) countersLocked() bpf.Counters {
 		sum.Fragments += c.Fragments
 		sum.Truncated += c.Truncated
 		sum.BirthsLost += c.BirthsLost
+		sum.ReceiptsLost += c.ReceiptsLost
 	}
 	l.last = sum
 	return sum

@@ -12,21 +12,23 @@ import (
 )
 
 const (
-	batchFrames = 256
-	headerSize  = int(unsafe.Sizeof(bpf.Record{}))
-	slotMax     = (headerSize + bpf.MaxBytes + 7) &^ 7
-	arenaBytes  = 8 * slotMax
+	batchFrames  = 256
+	headerSize   = int(unsafe.Sizeof(bpf.Record{}))
+	identitySize = int(unsafe.Sizeof(event.Identity{}))
+	slotMax      = (headerSize+bpf.MaxBytes+7)&^7 + identitySize
+	arenaBytes   = 8 * slotMax
 )
 
 // batch turns samples into frames. Whatever the frames point to lies in its
 // arena, which is reused when the batch is reset.
 type batch struct {
-	frames [batchFrames]source.Frame
-	n      int
-	arena  []uint64 // words, because records are cast to structs with such
-	used   int      // octets, a multiple of 8
-	offset int64    // what makes Unix time of the kernel's clock
-	names  names
+	frames  [batchFrames]source.Frame
+	awaited [batchFrames]uint64 // the frame's socket cookie where a receipt may follow, or 0
+	n       int
+	arena   []uint64 // words, because records are cast to structs with such
+	used    int      // octets, a multiple of 8
+	offset  int64    // what makes Unix time of the kernel's clock
+	names   names
 }
 
 func newBatch() *batch { return &batch{arena: make([]uint64, arenaBytes/8)} }
@@ -42,7 +44,11 @@ func (b *batch) add(sample []byte) bool {
 		return false
 	}
 	head := (*bpf.Record)(unsafe.Pointer(&sample[0]))
-	if head.Dir >= bpf.BirthFork {
+	switch {
+	case head.Dir == bpf.Receipt:
+		b.receive(head)
+		return true
+	case head.Dir >= bpf.BirthFork:
 		return b.addBirth(sample)
 	}
 	captured := int(head.CapLen)
@@ -57,6 +63,10 @@ func (b *batch) add(sample []byte) bool {
 
 	r := (*bpf.Record)(at)
 	f := &b.frames[b.n]
+	b.awaited[b.n] = 0
+	if r.Flags&bpf.RecordAwaited != 0 {
+		b.awaited[b.n] = r.Cookie
+	}
 	b.n++
 	*f = source.Frame{
 		Time:    int64(r.Time) + b.offset,
@@ -67,14 +77,64 @@ func (b *batch) add(sample []byte) bool {
 		Iface:   b.names.of(&r.Iface),
 		Cookie:  r.Cookie,
 		NetNS:   r.NetNS,
+
+		Shared:   r.Flags&bpf.RecordShared != 0,
+		Deferred: r.Flags&bpf.RecordDeferred != 0,
+		Held:     r.Flags&bpf.RecordHeld != 0,
 	}
 	switch r.Who {
 	case bpf.WhoSender:
 		f.Sender = &r.ID
 	case bpf.WhoOwner:
 		f.Owner = &r.ID
+	case bpf.WhoCgroup:
+		f.Cgroup = r.ID.Cgroup
+	}
+	if r.Flags&bpf.RecordDoubt != 0 {
+		f.Other = b.hold(event.Identity{TGID: r.OtherTGID, Comm: r.OtherComm})
 	}
 	return true
+}
+
+// awaited reports whether a sample is a packet younger than a time of the
+// programs' clock, of which a receipt may follow.
+func awaited(sample []byte, young uint64) bool {
+	if len(sample) < headerSize {
+		return false
+	}
+	r := (*bpf.Record)(unsafe.Pointer(&sample[0]))
+	return r.Dir == uint8(source.DirIngress) && r.Flags&bpf.RecordAwaited != 0 && r.Time > young
+}
+
+// receive finds the packets that a task took from its socket. Those that were
+// handed over before have no known receiver.
+func (b *batch) receive(r *bpf.Record) {
+	id := b.hold(r.ID)
+	for i, nth := b.n-1, r.CapLen; i >= 0; i-- {
+		if b.awaited[i] != r.Cookie || r.Cookie == 0 {
+			continue
+		}
+		switch nth {
+		case 0: // all of them, up to those that an earlier receipt was about
+			if b.frames[i].Receiver != nil {
+				return
+			}
+			b.frames[i].Receiver = id
+		case 1:
+			b.frames[i].Receiver = id
+			return
+		default:
+			nth--
+		}
+	}
+}
+
+// hold copies an identity into the arena.
+func (b *batch) hold(id event.Identity) *event.Identity {
+	at := (*event.Identity)(unsafe.Pointer(&b.arena[b.used/8]))
+	*at = id
+	b.used += identitySize
+	return at
 }
 
 func (b *batch) addBirth(sample []byte) bool {
@@ -92,6 +152,7 @@ func (b *batch) addBirth(sample []byte) bool {
 		return false
 	}
 	b.frames[b.n] = source.Frame{Time: int64(r.Time) + b.offset, Birth: birth}
+	b.awaited[b.n] = 0
 	b.n++
 	return true
 }

@@ -7,6 +7,7 @@ package ebpf
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"math/bits"
 	"os"
@@ -89,6 +90,9 @@ func attach(l *Lane, objs *bpf.Objects, path string) error {
 		return err
 	}
 	defer cgroup.Close()
+	if err := seed(objs); err != nil {
+		objs.NoSeed = err
+	}
 	// Births first: then every process younger than the packet hooks is known.
 	// They are worth having, but not worth failing.
 	if objs.NoBirths == nil {
@@ -117,7 +121,41 @@ func attach(l *Lane, objs *bpf.Objects, path string) error {
 		}
 		l.links = append(l.links, ln)
 	}
+	// Once more, for what was opened meanwhile.
+	if err := seed(objs); err != nil {
+		objs.NoSeed = err
+	}
+	// After the packet hooks, so that no packet seems to have left without a
+	// system call.
+	if objs.NoSockets == nil {
+		for _, prog := range []*ebpf.Program{objs.Sent, objs.Received} {
+			if ln, err := link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
+				objs.NoSockets = err
+			} else {
+				l.links = append(l.links, ln)
+			}
+		}
+	}
 	return nil
+}
+
+// seed finds the owners of sockets that exist already.
+func seed(objs *bpf.Objects) error {
+	if objs.Seed == nil {
+		return objs.NoSeed
+	}
+	iter, err := link.AttachIter(link.IterOptions{Program: objs.Seed})
+	if err != nil {
+		return err
+	}
+	defer iter.Close()
+	run, err := iter.Open()
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	_, err = io.Copy(io.Discard, run)
+	return err
 }
 
 // Open returns the one lane. It can be run once at a time.
