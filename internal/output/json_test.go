@@ -49,6 +49,7 @@ func batch(t testing.TB) *event.Batch {
 			Protocol: 17, PacketLen: 99, Iface: "eth0",
 		}
 		e.Observer = event.Client
+		e.Policies = []string{"lookups"}
 		e.Asker = event.Party{
 			ID:          &event.Identity{TGID: 10, TID: 11, Comm: [16]byte{'d', 'i', 'g'}},
 			Attribution: event.AttributionQueryEgress,
