@@ -78,21 +78,21 @@ func TestHostileCaptures(t *testing.T) {
 		tested[c.file] = true
 		begin := time.Now()
 		cmd := exec.Command(bin, "read", "-o", "json", "-e", "net_packet_dns", filepath.Join(dir, c.file))
-		var said strings.Builder
-		cmd.Stderr = &said
-		out, err := cmd.Output()
+		var out, said strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &said
+		mib, err := runWatched(cmd)
 		code := 0
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
 			code = exit.ExitCode()
 		}
-		if n := strings.Count(string(out), "\n"); n != c.messages || code != c.exit || !strings.Contains(said.String(), c.counter) {
+		if n := strings.Count(out.String(), "\n"); n != c.messages || code != c.exit || !strings.Contains(said.String(), c.counter) {
 			t.Errorf("%s: %d messages, exit code %d, want %d, %d and %q:\n%s", c.file, n, code, c.messages, c.exit, c.counter, said.String())
 		}
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("%s took %v", c.file, took)
 		}
-		if mib := rss(cmd); mib > 64 {
+		if mib > 64 {
 			t.Errorf("%s took %d MiB", c.file, mib)
 		}
 	}

@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,14 +31,43 @@ func usage(t *testing.T, name string, args ...string) (cpu time.Duration, rssMiB
 	defer null.Close()
 	errs := &testkit.Buffer{}
 	cmd.Stdout, cmd.Stderr = null, errs
-	if err := cmd.Run(); err != nil {
+	if rssMiB, err = runWatched(cmd); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, errs)
 	}
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rss(cmd)
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rssMiB
 }
 
-// rss returns the largest memory of a command that has ended, in MiB.
-func rss(cmd *exec.Cmd) int64 { return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10 }
+// runWatched runs a command and returns its largest memory, in MiB, as far as it
+// was seen. What the kernel tells at the end holds that of the process it was
+// forked from too.
+func runWatched(cmd *exec.Cmd) (rssMiB int64, err error) {
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	done, peak := make(chan struct{}), make(chan int64)
+	go func() { peak <- watchMemory(cmd.Process.Pid, done) }()
+	err = cmd.Wait()
+	close(done)
+	return <-peak, err
+}
+
+func watchMemory(pid int, done <-chan struct{}) (peak int64) {
+	for {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err == nil {
+			_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+			var kib int64
+			if _, err := fmt.Sscan(string(rest), &kib); err == nil {
+				peak = max(peak, kib>>10)
+			}
+		}
+		select {
+		case <-done:
+			return peak
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
 
 // A million responses, with their queries, go through in constant memory and at
 // least 20 times faster than through tshark, in the same run.

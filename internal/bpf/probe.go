@@ -63,6 +63,10 @@ var purposes = map[string]struct {
 	"dnshark_ingress": {"what sockets receive", true},
 	"dnshark_exec":    {"processes are known before they ask", false},
 	"dnshark_fork":    {"and their children", false},
+
+	"dnshark_sent":     {"who sends what TCP puts together later", false},
+	"dnshark_received": {"who receives an answer", false},
+	"dnshark_seed":     {"who has the sockets that are older than dnshark", false},
 }
 
 // Probes tries every power that the programs use, and every program by itself:
