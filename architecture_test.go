@@ -19,7 +19,7 @@ const module = "github.com/dnshark-io/dnshark/"
 var mayImport = map[string][]string{
 	"dnswire":                  {},
 	"event":                    {"dnswire"},
-	"internal/bpf":             {"event"},
+	"internal/bpf":             {"event", "internal/source"},
 	"internal/source":          {"event"},
 	"internal/source/pcap":     {"event", "internal/source"},
 	"internal/source/afpacket": {"event", "internal/source"},

@@ -11,6 +11,7 @@ type Batch struct {
 	// Now is the time of the packets or, on a silent live lane, of the clock, in
 	// ns since the Unix epoch. A single packet of another year does not move it.
 	Now  int64
+	Last bool   // nothing comes after this batch
 	held []byte // the block that Hold fills
 	full int    // octets in the blocks before it
 	ids  []Identity

@@ -22,6 +22,10 @@ type Identity struct {
 	ExeDev uint32   // device of the executable, kernel encoding
 	ExeGen uint32   // inode generation of the executable
 	ExeIno uint64   // inode of the executable
+	// Refused is the rule that refuses the process, when processes are chosen
+	// (source.Rule), or 0.
+	Refused uint32
+	_       uint32
 }
 
 // Known reports whether a task was recorded at all.

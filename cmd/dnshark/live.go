@@ -17,12 +17,29 @@ import (
 
 func newLive(o *options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "live",
+		Use:   "live [-- COMMAND ARG...]",
 		Short: "Capture on this host (what dnshark does without a command)",
 		Long: `live captures on this host until it is interrupted. It watches the sockets of all
 network namespaces with eBPF, which tells the process that asked. Where the
-kernel refuses that, or with -i, it reads packets from network interfaces.`,
-		Args: atMost(0),
+kernel refuses that, or with -i, it reads packets from network interfaces.
+
+What is asked for with --pid, --uid, --comm, --cgroup, --netns, --server and
+--responses-only is chosen in the kernel; the rest is not even copied. Different
+conditions must all be met; of several values of one condition any will do.
+
+With a COMMAND, live runs it and shows what it asks, and what its children ask,
+from their first query on. The command has the standard input and output to
+itself: events go to standard error, or to a file with -w. A summary comes only
+with --stats, or when something was lost. live ends when the command ends, and
+as it does: with its exit code, or by its signal. Queries without an answer
+until then are shown as unanswered. Signals are passed on. The command runs with the
+rights of whoever started dnshark: as root under sudo, but without capabilities
+that were given to dnshark alone.`,
+		Example: `  sudo dnshark live --comm firefox
+  sudo dnshark live --pid 4711 --follow
+  sudo dnshark live --cgroup system.slice/nginx.service --server 192.0.2.53
+  sudo dnshark live -w apt.json -- apt-get update`,
+		Args: orCommand(o, atMost(0)),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLive(cmd.Context(), o) },
 	}
 	o.addLive(cmd.Flags())
@@ -41,13 +58,50 @@ func runLive(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	filter, bySocket, err := o.choice.parse()
+	if err != nil {
+		return err
+	}
+	bySocket = bySocket || len(o.command) > 0
+	if o.iface != "" && bySocket {
+		return usagef("-i sees packets, not the sockets and processes that --pid, --uid, --comm, --cgroup, --netns or a command are about; leave it out")
+	}
+	live := &liveSource{o: o, ports: ports, anyPort: anyPort, filter: filter, bySocket: bySocket}
+	live.allPackets = kinds.Needs()&kind.NeedPackets != 0
+	if len(o.command) > 0 {
+		if len(filter.PIDs) > 0 {
+			return usagef("--pid and a command to run exclude each other")
+		}
+		return runCommand(ctx, o, live)
+	}
+	return o.live(ctx, live)
+}
+
+// runCommand watches one command until it ends.
+func runCommand(ctx context.Context, o *options, live *liveSource) error {
+	c, err := newCommand(o.command, o.std)
+	if err != nil {
+		return err
+	}
+	live.filter.Follow, live.start = true, c.start
+	// Interrupts are the command's to act upon, and its standard output is not ours.
+	ctx, cancel := c.until(context.WithoutCancel(ctx))
+	defer cancel()
+	o.std.out = o.std.err
+	err = o.live(ctx, live)
+	if end := c.wait(); err == nil {
+		err = end
+	}
+	return err
+}
+
+func (o *options) live(ctx context.Context, live *liveSource) error {
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
 	}
-	all := kinds.Needs()&kind.NeedPackets != 0
-	err = o.run(ctx, &liveSource{o: o, ports: ports, anyPort: anyPort, allPackets: all}, true)
+	err := o.run(ctx, live, true)
 	switch {
 	case errors.Is(err, ebpf.ErrNotPermitted), errors.Is(err, afpacket.ErrNotPermitted):
 		return withExit(exitNotPermitted, err)
@@ -64,6 +118,9 @@ type liveSource struct {
 	ports      []uint16
 	anyPort    bool
 	allPackets bool
+	filter     ebpf.Filter
+	bySocket   bool         // the filter depends on sockets and processes
+	start      func() error // what to follow, or nil
 }
 
 func (s *liveSource) Open(n int) ([]source.Lane, error) {
@@ -75,11 +132,17 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return s.watch(lanes, 0, "watching interface %s", s.o.iface)
 	}
-	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets})
+	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets, Filter: s.filter})
 	if err == nil {
 		lanes, err := sockets.Open(n)
 		if err != nil {
 			return nil, errors.Join(err, sockets.Close())
+		}
+		if s.start != nil {
+			// Before privileges are dropped, which the command may need.
+			if err := sockets.Follow(s.start); err != nil {
+				return nil, errors.Join(err, sockets.Close())
+			}
 		}
 		keep := privilege.Of(unix.CAP_SYS_PTRACE)
 		if privilege.Unaided(sockets.Check) != nil {
@@ -87,7 +150,7 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return s.watch(lanes, keep, "watching every socket of this host")
 	}
-	if !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
+	if s.bySocket || !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, err
 	}
 	lanes, packetErr := packet.Open(n)
@@ -113,7 +176,7 @@ func (s *liveSource) watch(lanes []source.Lane, keep privilege.Set, format strin
 // say tells on standard error what goes on, so that standard output is the
 // events' alone.
 func (s *liveSource) say(format string, args ...any) {
-	if !s.o.quiet {
+	if !s.o.quiet && s.start == nil {
 		fmt.Fprintf(s.o.std.err, "dnshark: "+format+"; Ctrl-C ends\n", args...)
 	}
 }

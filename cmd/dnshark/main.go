@@ -21,6 +21,8 @@ const (
 	exitUsage        = 2  // the command line is wrong
 	exitCut          = 3  // a capture file ends too early; all events before its end were shown
 	exitNotPermitted = 77 // a capability is missing
+	exitNotRunnable  = 126
+	exitNotFound     = 127
 )
 
 // exitCode is an error that knows how the program ends.
@@ -43,8 +45,9 @@ func main() { os.Exit(mainExit(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func mainExit(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	// A reader that has seen enough, such as head, is no failure.
-	signal.Ignore(syscall.SIGPIPE)
+	// A reader that has seen enough, such as head, is no failure. Not ignored:
+	// that would pass on to a command that we run.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	root := newRoot(streams{stdin, stdout, stderr})
 	root.SetArgs(args)
@@ -55,6 +58,9 @@ func mainExit(args []string, stdin *os.File, stdout, stderr *os.File) int {
 func report(stderr io.Writer, err error) int {
 	if err == nil || errors.Is(err, syscall.EPIPE) {
 		return exitOK
+	}
+	if end := (*commandEnd)(nil); errors.As(err, &end) {
+		return end.imitate()
 	}
 	fmt.Fprintln(stderr, "dnshark:", oneLine(err))
 	if wrong := (*filter.Error)(nil); errors.As(err, &wrong) {

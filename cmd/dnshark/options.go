@@ -49,6 +49,9 @@ type options struct {
 	observer string
 	args     string
 	exeHash  bool
+
+	choice  choiceOptions
+	command []string // to run and to follow
 }
 
 const (
@@ -83,6 +86,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
+	o.choice.add(f)
 	f.StringVar(&o.args, "args", "redacted", "what to `SHOW` of command lines: none, redacted (no values of arguments that look secret) or all")
 	f.BoolVar(&o.exeHash, "exe-hash", false, "tell the SHA-256 of executables; the first events of a program come without it")
 }
@@ -162,16 +166,16 @@ func (o *options) dnsPorts() (ports []uint16, anyPort bool, err error) {
 	return ports, anyPort, nil
 }
 
-func (o *options) observers() (policy.Observer, error) {
+func (o *options) observers() (*policy.Observer, error) {
 	switch o.observer {
 	case "client":
-		return policy.Observer{Client: true}, nil
+		return &policy.Observer{Client: true}, nil
 	case "server":
-		return policy.Observer{Server: true}, nil
+		return &policy.Observer{Server: true}, nil
 	case "both":
-		return policy.Observer{Client: true, Server: true}, nil
+		return &policy.Observer{Client: true, Server: true}, nil
 	}
-	return policy.Observer{}, usagef("--observer is client, server or both, not %q", o.observer)
+	return nil, usagef("--observer is client, server or both, not %q", o.observer)
 }
 
 // processes returns the step that says more about processes.

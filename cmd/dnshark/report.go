@@ -10,26 +10,44 @@ import (
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
+	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
-// reporter is the last stage: it prints the counters of all steps. The counters
+// reporter is the last writer: it prints the counters of all steps. The counters
 // are the worker's own, so it is the worker that prints them, when a timer asks.
 type reporter struct {
 	lane    source.Lane
 	decoder *decode.Decoder
 	table   *pair.Table
+	worker  *line.Worker
 	marker  *kind.Marker
+	limit   output.Limit
+	tally   *output.Tally
+	next    line.Writer
 	out     io.Writer
 	due     atomic.Bool
+
+	observer  *policy.Observer
+	responses policy.Responses
+	servers   policy.Servers
+	processes policy.Processes
+	// What was asked for by expressions and policies; policies may be nil.
+	expression expression
+	policies   *policy.Stage
 }
 
-// Process implements line.Stage.
-func (r *reporter) Process(*event.Batch) {
+// Write implements line.Writer. When the batch is gone, all that was decoded has
+// become something.
+func (r *reporter) Write(b *event.Batch) (*event.Batch, error) {
+	b, err := r.next.Write(b)
 	if r.due.CompareAndSwap(true, false) {
-		r.print()
+		r.print(false)
 	}
+	return b, err
 }
 
 // every makes counters due in steps of d, until the returned function is called.
@@ -55,26 +73,52 @@ func (r *reporter) every(d time.Duration) (stop func()) {
 	}
 }
 
-func (r *reporter) print() {
-	s, p := r.lane.Stats(), r.table.Stats
+// print prints the counters; at the end also what became of the packets that the
+// source handed over, of which some wait until then.
+func (r *reporter) print(end bool) {
+	for _, a := range r.accounts() {
+		if a.name == "frames" && !end {
+			continue
+		}
+		fmt.Fprintln(r.out, "dnshark:", a)
+	}
+	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
+	fmt.Fprintf(r.out, "dnshark: shown: %s\n", r.shown())
+	p := r.table.Stats
+	also := text([]count{
+		{r.lane.Stats().Truncated, "packets cut"},
+		{r.birthsLost(), "forks and execs lost (ring full)"}, {r.followLost(), "processes not followed (too many)"},
+		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
+	})
+	if also != "" {
+		fmt.Fprintln(r.out, "dnshark: also:", also)
+	}
+}
+
+// shown says how many events of each kind there were.
+func (r *reporter) shown() string {
 	var events []string
 	for i, k := range kind.Catalogue {
-		if n := r.marker.Emitted[i]; n > 0 {
+		if n := r.tally.Events[i]; n > 0 {
 			events = append(events, fmt.Sprintf("%d %s", n, k.Name))
 		}
 	}
 	if len(events) == 0 {
-		events = []string{"none"}
+		return "none"
 	}
-	fmt.Fprintf(r.out, "dnshark: packets: %d seen, %d submitted, %d lost (ring full), %d lost (copy error), %d cut\n",
-		s.Seen, s.Submitted, s.RingFull, s.CopyError, s.Truncated)
-	if l, ok := r.lane.(interface{ BirthsLost() uint64 }); ok && l.BirthsLost() > 0 {
-		fmt.Fprintf(r.out, "dnshark: processes: %d forks and execs lost (ring full)\n", l.BirthsLost())
+	return strings.Join(events, ", ")
+}
+
+func (r *reporter) birthsLost() uint64 {
+	if l, ok := r.lane.(interface{ BirthsLost() uint64 }); ok {
+		return l.BirthsLost()
 	}
-	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
-	fmt.Fprintf(r.out, "dnshark: transactions: %d queries, %d retransmits, %d answered, %d unanswered, %d waiting, "+
-		"%d unsolicited, %d duplicate, %d late, %d mismatched, %d forgotten\n",
-		p.Queries, p.Retransmits, p.Answered, p.Unanswered, p.Pending,
-		p.Unsolicited, p.Duplicate, p.Late, p.Mismatched, p.Evicted)
-	fmt.Fprintf(r.out, "dnshark: events: %s\n", strings.Join(events, ", "))
+	return 0
+}
+
+func (r *reporter) followLost() uint64 {
+	if l, ok := r.lane.(interface{ FollowLost() uint64 }); ok {
+		return l.FollowLost()
+	}
+	return 0
 }

@@ -149,7 +149,7 @@ func TestLiveDrop(t *testing.T) {
 			if len(test.args) == 0 {
 				a.one("drop.example.test")
 			}
-			if err := a.Stop(t); err != nil || strings.Contains(a.Output.String(), "packets: 0 seen") && len(test.args) == 0 {
+			if err := a.Stop(t); err != nil || strings.Contains(a.Output.String(), "packets: 0 seen;") && len(test.args) == 0 {
 				t.Errorf("%v: %s", err, a.Output)
 			}
 		})

@@ -25,12 +25,16 @@ CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).`,
 		Example: `  sudo dnshark                          every answer of this host, live
   sudo dnshark -o json | jq .dns.rcode  the same as JSON, one object per line
   sudo dnshark -i eth0 --ports 53,5353  what passes an interface
+  sudo dnshark -- curl example.test     what one command asks, and its children
   dnshark -r capture.pcap.gz            a capture file`,
-		Args:          unknownCommand,
+		Args:          orCommand(o, unknownCommand),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) > 0 {
+				if len(o.command) > 0 {
+					return usagef("-r and a command to run exclude each other")
+				}
 				return runRead(cmd.Context(), o, files)
 			}
 			return runLive(cmd.Context(), o)
@@ -47,6 +51,19 @@ CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).`,
 	o.complete(root)
 	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newDoctor(o), newVersion(o))
 	return root
+}
+
+// orCommand takes what stands behind -- as a command to run, and leaves what
+// stands before to check.
+func orCommand(o *options, check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := cmd.ArgsLenAtDash(); n >= 0 {
+			if args, o.command = args[:n], args[n:]; len(o.command) == 0 {
+				return usagef("a command must follow --")
+			}
+		}
+		return check(cmd, args)
+	}
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {

@@ -39,6 +39,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if err != nil {
 		return err
 	}
+	choice, _, err := o.choice.parse()
+	if err != nil {
+		return err
+	}
 	processes := &proc.Table{}
 	if live {
 		if processes, err = o.processes(); err != nil {
@@ -88,37 +92,52 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		kinds = kind.Within(needs) // policies may change while we run
 	}
 	marker := kind.NewMarker(kinds)
-	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, out: o.std.err}
+	tally := &output.Tally{Next: writer}
+	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, tally: tally, next: tally, out: o.std.err}
+	report.observer = observers
+	table.UpToEnd = len(o.command) > 0
 	var stages []line.Stage
 	if live && needs&kind.NeedMessages != 0 {
 		stages = append(stages, ends.NewTable(int64(o.timeout)))
 	}
 	stages = append(stages, observers)
+	if choice.OnlyResponses {
+		stages = append(stages, &report.responses)
+	}
+	if len(choice.Servers) > 0 {
+		report.servers.Prefixes = choice.Servers
+		stages = append(stages, &report.servers)
+	}
 	if needs&kind.NeedPairing != 0 {
 		stages = append(stages, table)
+	}
+	if byProcess(&choice) || len(o.command) > 0 {
+		stages = append(stages, &report.processes)
 	}
 	if live {
 		stages = append(stages, processes)
 	}
 	if wanted != nil {
-		stages = append(stages, wanted)
+		report.expression.filter = wanted
+		stages = append(stages, &report.expression)
 	}
 	stages = append(stages, marker)
 	if o.policies != nil {
-		stage := policy.NewStage(o.policies, marker)
+		report.policies = policy.NewStage(o.policies)
 		if live && len(o.policyPaths) > 0 {
-			if err := o.watchPolicies(ctx, stage, needs); err != nil {
+			if err := o.watchPolicies(ctx, report.policies, needs); err != nil {
 				return err
 			}
 		}
-		stages = append(stages, stage)
+		stages = append(stages, report.policies)
 	}
-	stages = append(stages, report)
 
-	worker := line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: writer, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
+	worker := &line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: report, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
 	if o.count > 0 {
-		worker.Writer = &output.Limit{N: o.count, Next: writer}
+		report.limit = output.Limit{N: o.count, Next: tally}
+		report.next = &report.limit
 	}
+	report.worker = worker
 	if live {
 		worker.Births = processes
 		worker.Clock = func() int64 { return time.Now().UnixNano() }
@@ -134,8 +153,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		err = errors.Join(err, closing)
 	}
 	// Where nothing could be read, the error is all there is to say.
-	if !o.quiet && (err == nil || lane.Stats().Seen > 0) {
-		report.print()
+	s := lane.Stats()
+	worth := len(o.command) == 0 || o.stats > 0 || s.RingFull+s.CopyError > 0 || !report.closes()
+	if !o.quiet && worth && (err == nil || s.Seen > 0) {
+		report.print(true)
 	}
 	return err
 }

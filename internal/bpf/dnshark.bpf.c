@@ -16,6 +16,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_core_read.h>
 #include "record.h"
+#include "filter.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -31,6 +32,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define AF_INET6 10
 #define TCP_FIN_SYN_RST 0x07
 #define MSG_PEEK 2
+#define TCP_SYN 0x02
 #define PF_KTHREAD 0x00200000
 #define INIT_PID_NS 0xEFFFFFFCu /* PID_NS_INIT_INO of linux/nsfs.h */
 
@@ -113,7 +115,8 @@ struct packet {
 	__u32 l4; /* offset of the transport header */
 	__u8 proto;
 	bool dns; /* wanted whole */
-	bool asks; /* to a DNS port */
+	bool asks, answers; /* to or from a DNS port */
+	bool syn;
 	__u32 payload; /* octets of the application's data */
 };
 
@@ -227,7 +230,8 @@ static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
 		return all_packets;
 	}
 	p->asks = is_dns_port(ports[1]);
-	p->dns = p->asks || is_dns_port(ports[0]);
+	p->answers = is_dns_port(ports[0]);
+	p->dns = p->asks || p->answers;
 	if (!p->dns && !all_packets)
 		return false;
 
@@ -237,6 +241,7 @@ static __always_inline bool classify(struct __sk_buff *skb, struct packet *p)
 		if (!load(skb, l4 + 12, tcp, sizeof(tcp)))
 			return all_packets;
 		set_payload(p, skb, p->l4 + (tcp[0] >> 4) * 4);
+		p->syn = tcp[1] & TCP_SYN;
 		if (!p->payload && !(tcp[1] & TCP_FIN_SYN_RST))
 			p->dns = false;
 	} else {
@@ -286,6 +291,8 @@ static __always_inline void identify(struct identity *id, struct task_struct *t,
 		id->ns_tgid = BPF_CORE_READ(own, nr);
 		id->pidns = BPF_CORE_READ(own, ns, ns.inum);
 	}
+	id->refused = refused_process(id, t);
+	id->zero = 0;
 }
 
 static __always_inline bool is_process(struct task_struct *t, const bool direct)
@@ -438,6 +445,73 @@ static __always_inline void look(struct sk_buff *skb, struct record *rec, struct
 	bpf_probe_read_kernel(rec->iface, sizeof(rec->iface), &dev->name);
 }
 
+/* What a wanted process has queued may leave when another one runs. */
+static __always_inline void remember_wanted(struct sock *sk)
+{
+	__u32 *v = bpf_sk_storage_get(&verdicts, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (v)
+		*v = VERDICT_WANTED;
+}
+
+/*
+ * The first rule by process that refuses the packet. A connection is known by
+ * its SYN, which leaves in connect(2).
+ */
+static __noinline __u32 refused_by_process(struct __sk_buff *skb, struct packet *p, bool sends)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct identity id;
+	__u32 *v, refused;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || !p)
+		return RULE_NONE;
+	v = bpf_sk_storage_get(&verdicts, sk, 0, 0);
+	if (v && *v == VERDICT_WANTED)
+		return RULE_NONE;
+	if (!sends || !identify_current(&id))
+		return v && *v ? *v - VERDICT_REFUSED : RULE_NONE;
+	refused = id.refused;
+	v = bpf_sk_storage_get(&verdicts, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (v)
+		*v = refused ? VERDICT_REFUSED + refused : VERDICT_WANTED;
+	return refused;
+}
+
+/* Responses alone: by their bit in datagrams, in streams by the ports. */
+static __always_inline bool is_query(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 flags;
+
+	if (p->proto == IPPROTO_UDP)
+		return p->payload && load(skb, p->l4 + 8 + 2, &flags, 1) && !(flags & 0x80);
+	return p->asks && !p->answers;
+}
+
+/* The first rule that refuses the packet. */
+static __always_inline __u32 refused(struct __sk_buff *skb, struct packet *p, const bool egress)
+{
+	if (only_responses && p->dns && is_query(skb, p))
+		return RULE_RESPONSES;
+	if (server_count && refused_by_server(skb, p->answers, p->asks))
+		return RULE_SERVER;
+	if (netns_count || by_process) {
+		struct sk_buff *kernel = (struct sk_buff *)skb;
+		struct sock *sk = BPF_CORE_READ(kernel, sk);
+
+		if (!sk)
+			return RULE_NONE;
+		if (netns_count && !listed(netns_inodes, netns_count, BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))
+			return RULE_NETNS;
+		if (by_process)
+			return refused_by_process(skb, p, egress && (p->proto == IPPROTO_UDP ||
+				((p->payload || p->syn) && BPF_CORE_READ(sk, sk_lock.owned))));
+	}
+	return RULE_NONE;
+}
+
 /*
  * The verifier wants sizes of reservations to be constants, hence classes. The
  * packet goes straight into the ring.
@@ -507,7 +581,7 @@ static __always_inline void observe(struct __sk_buff *skb, const __u8 dir)
 	struct view v = {};
 	struct counters *c;
 	struct record *rec;
-	__u32 zero = 0, n;
+	__u32 zero = 0, rule, n;
 
 	if (!classify(skb, &p))
 		return;
@@ -515,6 +589,11 @@ static __always_inline void observe(struct __sk_buff *skb, const __u8 dir)
 	if (!c)
 		return;
 	count(&c->seen);
+	rule = refused(skb, &p, dir == DIR_EGRESS);
+	if (rule) {
+		count(&c->filtered[rule % RULES]);
+		return;
+	}
 
 	n = skb->len;
 	if (!p.dns && n > HEADER_BYTES)
@@ -663,6 +742,19 @@ int dnshark_exec(__u64 *ctx)
 	return 0;
 }
 
+static __always_inline void follow_child(__u32 parent, __u32 child)
+{
+	__u32 zero = 0;
+	__u8 yes = 1;
+	struct counters *c;
+
+	if (!bpf_map_lookup_elem(&traced, &parent) || !bpf_map_update_elem(&traced, &child, &yes, BPF_ANY))
+		return;
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (c)
+		count(&c->follow_lost);
+}
+
 /* sched_process_fork(struct task_struct *parent, struct task_struct *child) */
 SEC("tp_btf/sched_process_fork")
 int dnshark_fork(__u64 *ctx)
@@ -672,12 +764,26 @@ int dnshark_fork(__u64 *ctx)
 
 	if (child->pid != child->tgid || !is_process(child, true))
 		return 0; /* a thread, of this process or of the kernel */
+	if (follow_forks)
+		follow_child(parent->tgid, child->tgid);
 	b = new_birth(child, BIRTH_FORK, 0);
 	if (!b)
 		return 0;
 	b->parent_tgid = parent->tgid;
 	b->parent_start = parent->group_leader->start_boottime;
 	deliver(b);
+	return 0;
+}
+
+/* sched_process_exit(struct task_struct *): a process is gone with its last thread. */
+SEC("tp_btf/sched_process_exit")
+int dnshark_exit(__u64 *ctx)
+{
+	struct task_struct *t = (void *)ctx[0];
+	__u32 tgid = t->tgid;
+
+	if (t->signal->live.counter == 0)
+		bpf_map_delete_elem(&traced, &tgid);
 	return 0;
 }
 
@@ -719,6 +825,8 @@ int dnshark_sent(__u64 *ctx)
 		o = bpf_sk_storage_get(&owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!o)
 		return 0;
+	if (by_process && !id.refused)
+		remember_wanted(sk);
 	tcp = sk->sk_protocol == IPPROTO_TCP;
 	if (tcp)
 		end = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);

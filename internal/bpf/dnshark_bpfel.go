@@ -16,22 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	DnsharkMapCgroups          = "cgroups"
 	DnsharkMapCounters         = "counters"
 	DnsharkMapOwners           = "owners"
 	DnsharkMapPackets          = "packets"
 	DnsharkMapReader           = "reader"
+	DnsharkMapTraced           = "traced"
+	DnsharkMapVerdicts         = "verdicts"
 	DnsharkProgDnsharkEgress   = "dnshark_egress"
 	DnsharkProgDnsharkExec     = "dnshark_exec"
+	DnsharkProgDnsharkExit     = "dnshark_exit"
 	DnsharkProgDnsharkFork     = "dnshark_fork"
 	DnsharkProgDnsharkIngress  = "dnshark_ingress"
 	DnsharkProgDnsharkReceived = "dnshark_received"
 	DnsharkProgDnsharkSeed     = "dnshark_seed"
 	DnsharkProgDnsharkSent     = "dnshark_sent"
 	DnsharkVarAllPackets       = "all_packets"
+	DnsharkVarByCgroup         = "by_cgroup"
+	DnsharkVarByPid            = "by_pid"
+	DnsharkVarByProcess        = "by_process"
+	DnsharkVarCommCount        = "comm_count"
+	DnsharkVarComms            = "comms"
 	DnsharkVarDnsPorts         = "dns_ports"
+	DnsharkVarFollowForks      = "follow_forks"
 	DnsharkVarFollowSkb        = "follow_skb"
 	DnsharkVarFollowTask       = "follow_task"
+	DnsharkVarNetnsCount       = "netns_count"
+	DnsharkVarNetnsInodes      = "netns_inodes"
+	DnsharkVarOnlyResponses    = "only_responses"
+	DnsharkVarServerCount      = "server_count"
+	DnsharkVarServers          = "servers"
 	DnsharkVarSkbCgroup        = "skb_cgroup"
+	DnsharkVarUidCount         = "uid_count"
+	DnsharkVarUids             = "uids"
 )
 
 // LoadDnshark returns the embedded CollectionSpec for Dnshark.
@@ -78,6 +95,7 @@ type DnsharkSpecs struct {
 type DnsharkProgramSpecs struct {
 	DnsharkEgress   *ebpf.ProgramSpec `ebpf:"dnshark_egress"`
 	DnsharkExec     *ebpf.ProgramSpec `ebpf:"dnshark_exec"`
+	DnsharkExit     *ebpf.ProgramSpec `ebpf:"dnshark_exit"`
 	DnsharkFork     *ebpf.ProgramSpec `ebpf:"dnshark_fork"`
 	DnsharkIngress  *ebpf.ProgramSpec `ebpf:"dnshark_ingress"`
 	DnsharkReceived *ebpf.ProgramSpec `ebpf:"dnshark_received"`
@@ -89,21 +107,37 @@ type DnsharkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsharkMapSpecs struct {
+	Cgroups  *ebpf.MapSpec `ebpf:"cgroups"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Packets  *ebpf.MapSpec `ebpf:"packets"`
 	Reader   *ebpf.MapSpec `ebpf:"reader"`
+	Traced   *ebpf.MapSpec `ebpf:"traced"`
+	Verdicts *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
 // DnsharkVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsharkVariableSpecs struct {
-	AllPackets *ebpf.VariableSpec `ebpf:"all_packets"`
-	DnsPorts   *ebpf.VariableSpec `ebpf:"dns_ports"`
-	FollowSkb  *ebpf.VariableSpec `ebpf:"follow_skb"`
-	FollowTask *ebpf.VariableSpec `ebpf:"follow_task"`
-	SkbCgroup  *ebpf.VariableSpec `ebpf:"skb_cgroup"`
+	AllPackets    *ebpf.VariableSpec `ebpf:"all_packets"`
+	ByCgroup      *ebpf.VariableSpec `ebpf:"by_cgroup"`
+	ByPid         *ebpf.VariableSpec `ebpf:"by_pid"`
+	ByProcess     *ebpf.VariableSpec `ebpf:"by_process"`
+	CommCount     *ebpf.VariableSpec `ebpf:"comm_count"`
+	Comms         *ebpf.VariableSpec `ebpf:"comms"`
+	DnsPorts      *ebpf.VariableSpec `ebpf:"dns_ports"`
+	FollowForks   *ebpf.VariableSpec `ebpf:"follow_forks"`
+	FollowSkb     *ebpf.VariableSpec `ebpf:"follow_skb"`
+	FollowTask    *ebpf.VariableSpec `ebpf:"follow_task"`
+	NetnsCount    *ebpf.VariableSpec `ebpf:"netns_count"`
+	NetnsInodes   *ebpf.VariableSpec `ebpf:"netns_inodes"`
+	OnlyResponses *ebpf.VariableSpec `ebpf:"only_responses"`
+	ServerCount   *ebpf.VariableSpec `ebpf:"server_count"`
+	Servers       *ebpf.VariableSpec `ebpf:"servers"`
+	SkbCgroup     *ebpf.VariableSpec `ebpf:"skb_cgroup"`
+	UidCount      *ebpf.VariableSpec `ebpf:"uid_count"`
+	Uids          *ebpf.VariableSpec `ebpf:"uids"`
 }
 
 // DnsharkObjects contains all objects after they have been loaded into the kernel.
@@ -126,18 +160,24 @@ func (o *DnsharkObjects) Close() error {
 //
 // It can be passed to LoadDnsharkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsharkMaps struct {
+	Cgroups  *ebpf.Map `ebpf:"cgroups"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Owners   *ebpf.Map `ebpf:"owners"`
 	Packets  *ebpf.Map `ebpf:"packets"`
 	Reader   *ebpf.Map `ebpf:"reader"`
+	Traced   *ebpf.Map `ebpf:"traced"`
+	Verdicts *ebpf.Map `ebpf:"verdicts"`
 }
 
 func (m *DnsharkMaps) Close() error {
 	return _DnsharkClose(
+		m.Cgroups,
 		m.Counters,
 		m.Owners,
 		m.Packets,
 		m.Reader,
+		m.Traced,
+		m.Verdicts,
 	)
 }
 
@@ -145,11 +185,24 @@ func (m *DnsharkMaps) Close() error {
 //
 // It can be passed to LoadDnsharkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsharkVariables struct {
-	AllPackets *ebpf.Variable `ebpf:"all_packets"`
-	DnsPorts   *ebpf.Variable `ebpf:"dns_ports"`
-	FollowSkb  *ebpf.Variable `ebpf:"follow_skb"`
-	FollowTask *ebpf.Variable `ebpf:"follow_task"`
-	SkbCgroup  *ebpf.Variable `ebpf:"skb_cgroup"`
+	AllPackets    *ebpf.Variable `ebpf:"all_packets"`
+	ByCgroup      *ebpf.Variable `ebpf:"by_cgroup"`
+	ByPid         *ebpf.Variable `ebpf:"by_pid"`
+	ByProcess     *ebpf.Variable `ebpf:"by_process"`
+	CommCount     *ebpf.Variable `ebpf:"comm_count"`
+	Comms         *ebpf.Variable `ebpf:"comms"`
+	DnsPorts      *ebpf.Variable `ebpf:"dns_ports"`
+	FollowForks   *ebpf.Variable `ebpf:"follow_forks"`
+	FollowSkb     *ebpf.Variable `ebpf:"follow_skb"`
+	FollowTask    *ebpf.Variable `ebpf:"follow_task"`
+	NetnsCount    *ebpf.Variable `ebpf:"netns_count"`
+	NetnsInodes   *ebpf.Variable `ebpf:"netns_inodes"`
+	OnlyResponses *ebpf.Variable `ebpf:"only_responses"`
+	ServerCount   *ebpf.Variable `ebpf:"server_count"`
+	Servers       *ebpf.Variable `ebpf:"servers"`
+	SkbCgroup     *ebpf.Variable `ebpf:"skb_cgroup"`
+	UidCount      *ebpf.Variable `ebpf:"uid_count"`
+	Uids          *ebpf.Variable `ebpf:"uids"`
 }
 
 // DnsharkPrograms contains all programs after they have been loaded into the kernel.
@@ -158,6 +211,7 @@ type DnsharkVariables struct {
 type DnsharkPrograms struct {
 	DnsharkEgress   *ebpf.Program `ebpf:"dnshark_egress"`
 	DnsharkExec     *ebpf.Program `ebpf:"dnshark_exec"`
+	DnsharkExit     *ebpf.Program `ebpf:"dnshark_exit"`
 	DnsharkFork     *ebpf.Program `ebpf:"dnshark_fork"`
 	DnsharkIngress  *ebpf.Program `ebpf:"dnshark_ingress"`
 	DnsharkReceived *ebpf.Program `ebpf:"dnshark_received"`
@@ -169,6 +223,7 @@ func (p *DnsharkPrograms) Close() error {
 	return _DnsharkClose(
 		p.DnsharkEgress,
 		p.DnsharkExec,
+		p.DnsharkExit,
 		p.DnsharkFork,
 		p.DnsharkIngress,
 		p.DnsharkReceived,

@@ -17,6 +17,7 @@ type Config struct {
 	Ports      []uint16 // the ports of DNS
 	AllPackets bool     // copy the headers of all other IP packets too
 	RingBytes  uint32   // a power of two and a multiple of the page size
+	Filter     Filter
 	// Helpers makes the programs read the kernel's structures by helper calls,
 	// as they must on old kernels. For tests.
 	Helpers bool
@@ -36,7 +37,7 @@ type Objects struct {
 	// Then a TCP socket on which several processes send has no known sender, and
 	// nobody is known to have received an answer.
 	NoSockets error
-	// NoBirths says why Exec and Fork are nil, where the kernel does not have
+	// NoBirths says why Exec, Fork and Exit are nil, where the kernel does not have
 	// these tracepoints or refuses them. Packets are captured all the same.
 	NoBirths error
 }
@@ -49,6 +50,7 @@ type packetPrograms struct {
 type birthPrograms struct {
 	Exec *ebpf.Program `ebpf:"dnshark_exec"`
 	Fork *ebpf.Program `ebpf:"dnshark_fork"`
+	Exit *ebpf.Program `ebpf:"dnshark_exit"`
 }
 
 // socketPrograms are told what system calls did on sockets.
@@ -64,7 +66,7 @@ type seedPrograms struct {
 // Close frees everything.
 func (o *Objects) Close() error {
 	err := o.DnsharkMaps.Close()
-	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Sent, o.Received, o.Seed} {
+	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Exit, o.Sent, o.Received, o.Seed} {
 		err = errors.Join(err, p.Close())
 	}
 	return err
@@ -88,19 +90,17 @@ func load(spec *ebpf.CollectionSpec, c Config) (*Objects, error) {
 		return nil, err
 	}
 	followTask := !c.Helpers && features.HaveProgramHelper(ebpf.CGroupSKB, asm.FnGetCurrentTaskBtf) == nil
-	for _, set := range []struct {
-		v *ebpf.VariableSpec
-		x any
-	}{
+	if err := setAll([]setting{
 		{v.DnsPorts, portBits(c.Ports)},
 		{v.AllPackets, c.AllPackets},
 		{v.FollowTask, followTask},
 		{v.FollowSkb, !c.Helpers},
 		{v.SkbCgroup, features.HaveProgramHelper(ebpf.CGroupSKB, asm.FnSkbCgroupId) == nil},
-	} {
-		if err := set.v.Set(set.x); err != nil {
-			return nil, err
-		}
+	}); err != nil {
+		return nil, err
+	}
+	if err := c.Filter.set(spec, &v); err != nil {
+		return nil, err
 	}
 	spec.Maps[DnsharkMapPackets].MaxEntries = c.RingBytes
 	var packets struct {
@@ -113,6 +113,7 @@ func load(spec *ebpf.CollectionSpec, c Config) (*Objects, error) {
 	o := &Objects{DnsharkMaps: packets.DnsharkMaps, packetPrograms: packets.packetPrograms}
 	shared := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
 		DnsharkMapPackets: o.Packets, DnsharkMapCounters: o.Counters, DnsharkMapReader: o.Reader, DnsharkMapOwners: o.Owners,
+		DnsharkMapTraced: o.Traced, DnsharkMapCgroups: o.DnsharkMaps.Cgroups, DnsharkMapVerdicts: o.Verdicts,
 	}}
 	o.NoBirths = spec.LoadAndAssign(&o.birthPrograms, shared)
 	o.NoSeed = spec.LoadAndAssign(&o.seedPrograms, shared)

@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"github.com/dnshark-io/dnshark/internal/testkit"
+	"net/netip"
 	"os"
 	"testing"
 	"unsafe"
@@ -24,11 +25,11 @@ func TestLayout(t *testing.T) {
 	// The compiler describes only types of maps. record.h asserts these.
 	if unsafe.Offsetof(r.Iface) != 32 || unsafe.Offsetof(r.Dir) != 48 ||
 		unsafe.Offsetof(r.ID) != 56 || unsafe.Offsetof(r.OtherTGID) != 52 ||
-		unsafe.Offsetof(r.OtherComm) != 136 || unsafe.Sizeof(r) != 152 {
+		unsafe.Offsetof(r.OtherComm) != 144 || unsafe.Sizeof(r) != 160 {
 		t.Error("Record is not struct record of record.h")
 	}
 	if unsafe.Offsetof(b.ParentTGID) != 16 || unsafe.Offsetof(b.ArgsLen) != 24 ||
-		unsafe.Offsetof(b.Kind) != 48 || unsafe.Offsetof(b.ID) != 56 || unsafe.Sizeof(b) != 152 {
+		unsafe.Offsetof(b.Kind) != 48 || unsafe.Offsetof(b.ID) != 56 || unsafe.Sizeof(b) != 160 {
 		t.Error("Birth is not struct birth of record.h")
 	}
 	for _, want := range []struct {
@@ -44,12 +45,14 @@ func TestLayout(t *testing.T) {
 			"pidns": unsafe.Offsetof(r.ID.PidNS), "ns_tgid": unsafe.Offsetof(r.ID.NsTGID),
 			"comm": unsafe.Offsetof(r.ID.Comm), "exe_dev": unsafe.Offsetof(r.ID.ExeDev),
 			"exe_gen": unsafe.Offsetof(r.ID.ExeGen), "exe_ino": unsafe.Offsetof(r.ID.ExeIno),
+			"refused": unsafe.Offsetof(r.ID.Refused),
 		}},
 		{"counters", unsafe.Sizeof(c), map[string]uintptr{
 			"seen": unsafe.Offsetof(c.Seen), "submitted": unsafe.Offsetof(c.Submitted),
 			"ring_full": unsafe.Offsetof(c.RingFull), "copy_error": unsafe.Offsetof(c.CopyError),
 			"fragments": unsafe.Offsetof(c.Fragments), "truncated": unsafe.Offsetof(c.Truncated),
 			"births_lost": unsafe.Offsetof(c.BirthsLost), "receipts_lost": unsafe.Offsetof(c.ReceiptsLost),
+			"follow_lost": unsafe.Offsetof(c.FollowLost), "filtered": unsafe.Offsetof(c.Filtered),
 		}},
 	} {
 		var s *btf.Struct
@@ -77,6 +80,12 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+var everyCondition = Filter{
+	OnlyResponses: true, Servers: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/33")},
+	NetNS: make([]uint32, MaxValues), UIDs: make([]uint32, MaxValues), Comms: make([]string, MaxValues),
+	ByPID: true, Follow: true, Cgroups: 3,
+}
+
 // The verifier sees other code with each setting.
 func TestVerifier(t *testing.T) {
 	for _, c := range []Config{
@@ -84,6 +93,8 @@ func TestVerifier(t *testing.T) {
 		{Ports: []uint16{53}, RingBytes: 1 << 20, AllPackets: true},
 		{Ports: []uint16{53}, RingBytes: 1 << 20, Helpers: true},
 		{Ports: []uint16{53}, RingBytes: 1 << 20, Helpers: true, AllPackets: true},
+		{Ports: []uint16{53}, RingBytes: 1 << 20, Filter: everyCondition},
+		{Ports: []uint16{53}, RingBytes: 1 << 20, Filter: everyCondition, Helpers: true, AllPackets: true},
 	} {
 		objs, err := Load(c)
 		if err != nil {

@@ -1,6 +1,9 @@
 package bpf
 
-import "github.com/dnshark-io/dnshark/event"
+import (
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
 
 // What the programs and their reader agree upon; see record.h.
 const (
@@ -70,8 +73,17 @@ type Birth struct {
 	_           [2]uint64
 }
 
-// Counters are kept per CPU. Seen is the sum of the next three once the
-// programs are quiet.
+// Closed reports whether every packet that was seen became something.
+func (c *Counters) Closed() bool {
+	n := c.Submitted + c.RingFull + c.CopyError
+	for _, f := range c.Filtered {
+		n += f
+	}
+	return c.Seen == n
+}
+
+// Counters are kept per CPU. Seen is the sum of the next three and
+// of Filtered, once the programs are quiet.
 type Counters struct {
 	Seen      uint64
 	Submitted uint64
@@ -81,5 +93,7 @@ type Counters struct {
 	Truncated uint64 // submitted, but longer than MaxBytes
 	// BirthsLost counts what the ring had no room for.
 	BirthsLost   uint64
-	ReceiptsLost uint64 // the same
+	ReceiptsLost uint64                  // the same
+	FollowLost   uint64                  // children that there was no room for among the traced
+	Filtered     [source.NumRules]uint64 // not wanted, by the first rule that says so
 }

@@ -62,6 +62,8 @@ struct identity {
 	__u32 exe_dev;
 	__u32 exe_gen;
 	__u64 exe_ino;
+	__u32 refused; /* enum rule, of those by process; 0 when the process is wanted */
+	__u32 zero;
 };
 
 struct record {
@@ -83,7 +85,7 @@ struct record {
 };
 
 _Static_assert(__builtin_offsetof(struct record, iface) == 32 && __builtin_offsetof(struct record, dir) == 48 &&
-		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 152,
+		       __builtin_offsetof(struct record, id) == 56 && sizeof(struct record) == 160,
 	       "Record in record.go");
 
 /* A process that runs something new. Told from a record by kind. */
@@ -107,7 +109,9 @@ _Static_assert(__builtin_offsetof(struct birth, kind) == __builtin_offsetof(stru
 		       sizeof(struct birth) == sizeof(struct record),
 	       "Birth in record.go");
 
-/* seen == submitted + ring_full + copy_error, once the programs are quiet. */
+#define RULES 8 /* of enum rule */
+
+/* seen == submitted + ring_full + copy_error + filtered, once the programs are quiet. */
 struct counters {
 	__u64 seen;
 	__u64 submitted;
@@ -117,4 +121,6 @@ struct counters {
 	__u64 truncated; /* submitted, but longer than MAX_BYTES */
 	__u64 births_lost; /* the ring was full */
 	__u64 receipts_lost; /* the same */
+	__u64 follow_lost; /* children that there was no room for among the traced */
+	__u64 filtered[RULES];
 };

@@ -24,6 +24,7 @@ typedef _Bool bool;
 
 /* Values of the kernel's stable interface, from linux/bpf.h. */
 enum {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
@@ -31,6 +32,7 @@ enum {
 };
 
 enum {
+	BPF_ANY = 0,
 	BPF_F_NO_PREALLOC = 1 << 0,
 	BPF_F_MMAPABLE = 1 << 10,
 };
@@ -225,10 +227,24 @@ struct kernfs_node {
 
 struct cgroup {
 	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[1];
+};
+
+struct cgroup___old { /* before 6.1 */
+	__u64 ancestor_ids[1];
 };
 
 struct css_set {
 	struct cgroup *dfl_cgrp;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;
 };
 
 struct task_struct {
@@ -245,6 +261,7 @@ struct task_struct {
 	const struct cred *real_cred;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+	struct signal_struct *signal;
 };
 
 #pragma clang attribute pop

@@ -192,12 +192,7 @@ func (d *Decoder) message(raw []byte, missing int, sender, owner *event.Identity
 	}
 	e := d.next(event.ClassMessage)
 	e.Missing, e.Sender, e.Owner = missing, sender, owner
-	if broken := e.Msg.Unpack(raw); broken != dnswire.None {
-		d.stats.Broken[broken]++
-	}
-	if !e.Msg.Anomalies.Empty() {
-		d.stats.odd(&e.Msg)
-	}
+	d.stats.message(&e.Msg, e.Msg.Unpack(raw), missing)
 	// Only what was seen at a socket was seen at an end: a packet that leaves
 	// an interface may have been forwarded.
 	if d.f.Cookie == 0 {

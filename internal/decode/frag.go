@@ -62,22 +62,26 @@ func (d *Decoder) fragment(info fragmentInfo, body []byte, rest int) {
 	end := info.offset + uint32(rest)
 	switch {
 	case !d.messages:
+		d.stats.Other++
 		return
 	case !carriesDNS(info.proto) && !info.v6:
+		d.stats.Other++
 		return // of an IPv6 datagram only the first fragment tells the protocol
 	case d.wholeAt == d.tunnels+1:
 		// A fragment inside a reassembled datagram, without a tunnel between.
-		d.stats.FragLength++
+		d.drop(&d.stats.FragLength)
 		return
 	case rest == 0, info.more && rest%8 != 0:
-		d.stats.FragLength++
+		d.drop(&d.stats.FragLength)
+		return
+	case rest > len(body) && d.missing > 0:
+		d.drop(&d.stats.SnapTruncated)
 		return
 	case rest > len(body):
-		if d.missing > 0 {
-			d.stats.SnapTruncated++
-		}
+		d.stats.Dropped++ // counted as IPLength
 		return
 	}
+	d.stats.Fragments++
 	f := &d.frags
 	h := d.fragmentHash(&info)
 	i := f.find(h)

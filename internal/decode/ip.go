@@ -37,7 +37,7 @@ const (
 // ip decodes a packet of the family that its first nibble says.
 func (d *Decoder) ip(b []byte) {
 	if len(b) == 0 {
-		d.stats.IPHeader++
+		d.drop(&d.stats.IPHeader)
 		return
 	}
 	switch b[0] >> 4 {
@@ -46,18 +46,18 @@ func (d *Decoder) ip(b []byte) {
 	case 6:
 		d.ip6(b)
 	default:
-		d.stats.IPHeader++
+		d.drop(&d.stats.IPHeader)
 	}
 }
 
 func (d *Decoder) ip4(b []byte) {
 	if len(b) < ip4Header {
-		d.stats.IPHeader++
+		d.drop(&d.stats.IPHeader)
 		return
 	}
 	header := int(b[0]&15) * 4
 	if header < ip4Header || header > len(b) {
-		d.stats.IPHeader++
+		d.drop(&d.stats.IPHeader)
 		return
 	}
 	total := int(binary.BigEndian.Uint16(b[2:]))
@@ -66,7 +66,7 @@ func (d *Decoder) ip4(b []byte) {
 		// A segmentation offload packet too large for the field.
 		total = len(b) + d.missing
 	case total < header:
-		d.stats.IPLength++
+		d.drop(&d.stats.IPLength)
 		return
 	}
 	d.stats.IPv4++
@@ -100,7 +100,7 @@ func (d *Decoder) ip4(b []byte) {
 
 func (d *Decoder) ip6(b []byte) {
 	if len(b) < ip6Header {
-		d.stats.IPHeader++
+		d.drop(&d.stats.IPHeader)
 		return
 	}
 	total := ip6Header + int(binary.BigEndian.Uint16(b[4:]))
@@ -174,19 +174,19 @@ func (d *Decoder) extensions(fixed []byte, proto uint8, body []byte, rest int) {
 			return
 		}
 		if n == 0 || n > len(body) {
-			d.stats.ExtensionHeader++
+			d.drop(&d.stats.ExtensionHeader)
 			return
 		}
 		proto, body, rest = body[0], body[n:], rest-n
 	}
-	d.stats.ExtensionLimit++
+	d.drop(&d.stats.ExtensionLimit)
 }
 
 // transport decodes the payload of a whole IP packet, of which rest octets were
 // on the wire.
 func (d *Decoder) transport(proto uint8, b []byte, rest int) {
 	if d.anyTunnel && d.passedBefore(proto, b) {
-		d.stats.TunnelDuplicate++
+		d.drop(&d.stats.TunnelDuplicate)
 		return
 	}
 	switch proto {
@@ -202,18 +202,20 @@ func (d *Decoder) transport(proto uint8, b []byte, rest int) {
 		d.gre(b)
 	case protoAH:
 		d.ah(b, rest)
+	default:
+		d.stats.Other++
 	}
 }
 
 // ah skips an authentication header (RFC 4302) of IPv4.
 func (d *Decoder) ah(b []byte, rest int) {
 	if len(b) < 2 {
-		d.stats.ExtensionHeader++
+		d.drop(&d.stats.ExtensionHeader)
 		return
 	}
 	n := 4 * (2 + int(b[1]))
 	if n > len(b) || b[0] == protoAH {
-		d.stats.ExtensionHeader++
+		d.drop(&d.stats.ExtensionHeader)
 		return
 	}
 	d.p.proto = b[0]
@@ -223,6 +225,7 @@ func (d *Decoder) ah(b []byte, rest int) {
 // packet emits the IP packet at hand. header is its IPv4 or fixed IPv6 header,
 // body what follows all IP headers; later says that no transport header does.
 func (d *Decoder) packet(header, body []byte, later bool) {
+	d.stats.Packets++
 	e := d.next(event.ClassPacket)
 	e.Sender, e.Owner = d.f.Sender, d.f.Owner
 	if d.copies {

@@ -42,7 +42,7 @@ func (d *Decoder) link(l source.LinkType, b []byte) {
 	case source.LinkSLL:
 		// Packet type, ARPHRD type, address length, address (8), protocol.
 		if len(b) < 16 {
-			d.stats.LinkShort++
+			d.drop(&d.stats.LinkShort)
 			return
 		}
 		d.etherType(binary.BigEndian.Uint16(b[14:]), b[16:])
@@ -50,7 +50,7 @@ func (d *Decoder) link(l source.LinkType, b []byte) {
 		// Protocol, reserved (2), interface index (4), ARPHRD type, packet
 		// type, address length, address (8).
 		if len(b) < 20 {
-			d.stats.LinkShort++
+			d.drop(&d.stats.LinkShort)
 			return
 		}
 		d.etherType(binary.BigEndian.Uint16(b), b[20:])
@@ -61,27 +61,27 @@ func (d *Decoder) link(l source.LinkType, b []byte) {
 	case source.LinkFDDI:
 		// Frame control, destination (6), source (6), LLC.
 		if len(b) < 13 {
-			d.stats.LinkShort++
+			d.drop(&d.stats.LinkShort)
 			return
 		}
 		d.llc(b[13:])
 	case source.LinkRadiotap:
 		// Version, pad, length in little endian.
 		if len(b) < 4 || int(binary.LittleEndian.Uint16(b[2:])) > len(b) {
-			d.stats.LinkShort++
+			d.drop(&d.stats.LinkShort)
 			return
 		}
 		d.wifi(b[binary.LittleEndian.Uint16(b[2:]):])
 	case source.LinkWiFi:
 		d.wifi(b)
 	default:
-		d.stats.LinkUnknown++
+		d.drop(&d.stats.LinkUnknown)
 	}
 }
 
 func (d *Decoder) ethernet(b []byte) {
 	if len(b) < etherHeader {
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 		return
 	}
 	d.etherType(binary.BigEndian.Uint16(b[12:]), b[etherHeader:])
@@ -99,7 +99,7 @@ func (d *Decoder) etherType(t uint16, b []byte) {
 				d.stats.VLANDepth++
 			}
 			if len(b) < 4 || d.tags > maxTags {
-				d.stats.LinkShort++
+				d.drop(&d.stats.LinkShort)
 				return
 			}
 			t, b = binary.BigEndian.Uint16(b[2:]), b[4:]
@@ -109,7 +109,7 @@ func (d *Decoder) etherType(t uint16, b []byte) {
 		case etherPPPoE:
 			// Version and type, code, session, length.
 			if len(b) < 6 {
-				d.stats.LinkShort++
+				d.drop(&d.stats.LinkShort)
 				return
 			}
 			d.pppProtocol(b[6:])
@@ -119,7 +119,7 @@ func (d *Decoder) etherType(t uint16, b []byte) {
 				d.llc(b)
 				return
 			}
-			d.stats.NotIP++
+			d.drop(&d.stats.NotIP)
 			return
 		}
 	}
@@ -129,19 +129,19 @@ func (d *Decoder) etherType(t uint16, b []byte) {
 func (d *Decoder) llc(b []byte) {
 	switch {
 	case len(b) < 3:
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 	case b[0] == 0xaa && b[1] == 0xaa && b[2] == 0x03 && len(b) >= 8:
 		t := binary.BigEndian.Uint16(b[6:])
 		if t < ethertypeMin {
 			// A length inside a SNAP header would be LLC in LLC without end.
-			d.stats.NotIP++
+			d.drop(&d.stats.NotIP)
 			return
 		}
 		d.etherType(t, b[8:])
 	case b[0] == 0x06 && b[1] == 0x06 && b[2] == 0x03:
 		d.ip(b[3:])
 	default:
-		d.stats.NotIP++
+		d.drop(&d.stats.NotIP)
 	}
 }
 
@@ -157,11 +157,11 @@ func (d *Decoder) wifi(b []byte) {
 	)
 	n := 24
 	if len(b) < n {
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 		return
 	}
 	if b[0]>>2&3 != data || b[0]&noData != 0 || b[1]&protected != 0 {
-		d.stats.NotIP++
+		d.drop(&d.stats.NotIP)
 		return
 	}
 	if b[1]&fourAddrs == fourAddrs {
@@ -173,7 +173,7 @@ func (d *Decoder) wifi(b []byte) {
 		}
 	}
 	if len(b) < n {
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 		return
 	}
 	d.llc(b[n:])
@@ -184,7 +184,7 @@ func (d *Decoder) wifi(b []byte) {
 // FreeBSD's 28 and Darwin's 30.
 func (d *Decoder) null(b []byte) {
 	if len(b) < 4 {
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 		return
 	}
 	af := binary.LittleEndian.Uint32(b)
@@ -195,7 +195,7 @@ func (d *Decoder) null(b []byte) {
 	case 2, 10, 24, 28, 30:
 		d.ip(b[4:])
 	default:
-		d.stats.NotIP++
+		d.drop(&d.stats.NotIP)
 	}
 }
 
@@ -211,7 +211,7 @@ func (d *Decoder) ppp(b []byte) {
 // compressed (RFC 1661 section 6.5).
 func (d *Decoder) pppProtocol(b []byte) {
 	if len(b) < 2 {
-		d.stats.LinkShort++
+		d.drop(&d.stats.LinkShort)
 		return
 	}
 	t, n := uint16(b[0]), 1
@@ -224,7 +224,7 @@ func (d *Decoder) pppProtocol(b []byte) {
 	case 0x0281, 0x0283:
 		d.mpls(b[n:])
 	default:
-		d.stats.NotIP++
+		d.drop(&d.stats.NotIP)
 	}
 }
 
@@ -233,7 +233,7 @@ func (d *Decoder) pppProtocol(b []byte) {
 func (d *Decoder) mpls(b []byte) {
 	for range maxLabels {
 		if len(b) < 5 {
-			d.stats.LinkShort++
+			d.drop(&d.stats.LinkShort)
 			return
 		}
 		bottom := b[2]&1 != 0
@@ -245,13 +245,15 @@ func (d *Decoder) mpls(b []byte) {
 		case 4, 6:
 			d.ip(b)
 		case 0:
-			if len(b) >= 4 && d.enterTunnel() {
+			if len(b) < 4 {
+				d.drop(&d.stats.LinkShort)
+			} else if d.enterTunnel() {
 				d.ethernet(b[4:])
 			}
 		default:
-			d.stats.NotIP++
+			d.drop(&d.stats.NotIP)
 		}
 		return
 	}
-	d.stats.MPLSDepth++
+	d.drop(&d.stats.MPLSDepth)
 }

@@ -15,6 +15,18 @@ type Stats struct {
 	UDP      uint64 // datagrams on a DNS port
 	TCP      uint64 // segments on a DNS port
 	Messages uint64 // DNS messages emitted
+	Packets  uint64 // events of IP packets emitted
+
+	// What became of frames and reassembled datagrams, beside UDP and TCP.
+	Fragments uint64 // fragments of which a datagram may be made
+	Other     uint64 // not DNS, as far as one can tell
+	Dropped   uint64 // not to be read; the reason is counted below
+
+	// What became of messages.
+	Whole     uint64 // nothing is wrong with them
+	Flagged   uint64 // whole, but something is odd; see Anomalies
+	Partial   uint64 // the capture holds only their beginning
+	Malformed uint64 // not to be read to their end; see Broken
 
 	// Broken counts the messages that could not be read to their end, each
 	// under the one reason for it, Anomalies every message under each thing
@@ -66,7 +78,8 @@ type Stats struct {
 
 // statNames are the counters' names in reports, in the order of Stats.
 var statNames = [...]string{
-	"frames", "ipv4", "ipv6", "udp", "tcp", "messages",
+	"frames", "ipv4", "ipv6", "udp", "tcp", "messages", "packets",
+	"fragments", "other", "dropped", "whole", "flagged", "partial", "malformed",
 	"link_unknown", "link_short", "not_ip", "vlan_depth", "mpls_depth", "tunnel_depth", "tunnel_header", "tunnel_duplicate",
 	"ip_header", "ip_len", "ext_header", "ext_header_limit",
 	"ip_frag_reassembled", "ip_frag_overlap", "ip_frag_len", "ip_frag_too_big", "ip_frag_timeout", "ip_frag_evicted",
@@ -78,7 +91,8 @@ var statNames = [...]string{
 // values returns the counters in the order of statNames.
 func (s *Stats) values() [len(statNames)]uint64 {
 	return [...]uint64{
-		s.Frames, s.IPv4, s.IPv6, s.UDP, s.TCP, s.Messages,
+		s.Frames, s.IPv4, s.IPv6, s.UDP, s.TCP, s.Messages, s.Packets,
+		s.Fragments, s.Other, s.Dropped, s.Whole, s.Flagged, s.Partial, s.Malformed,
 		s.LinkUnknown, s.LinkShort, s.NotIP, s.VLANDepth, s.MPLSDepth, s.TunnelDepth, s.TunnelHeader, s.TunnelDuplicate,
 		s.IPHeader, s.IPLength, s.ExtensionHeader, s.ExtensionLimit,
 		s.FragReassembled, s.FragOverlap, s.FragLength, s.FragTooBig, s.FragTimeout, s.FragEvicted,
@@ -88,8 +102,30 @@ func (s *Stats) values() [len(statNames)]uint64 {
 	}
 }
 
-// odd counts what is odd about a message.
-func (s *Stats) odd(m *dnswire.Message) {
+// drop counts a frame that cannot be read, and why.
+func (d *Decoder) drop(reason *uint64) {
+	*reason++
+	d.stats.Dropped++
+}
+
+// message counts a message, which lacks missing octets.
+func (s *Stats) message(m *dnswire.Message, broken dnswire.Anomaly, missing int) {
+	if broken != dnswire.None {
+		s.Broken[broken]++
+	}
+	switch {
+	case missing > 0:
+		s.Partial++
+	case broken != dnswire.None:
+		s.Malformed++
+	case !m.Anomalies.Empty():
+		s.Flagged++
+	default:
+		s.Whole++
+	}
+	if m.Anomalies.Empty() {
+		return
+	}
 	for a := range dnswire.Anomaly(dnswire.NumAnomalies) {
 		if m.Anomalies.Has(a) {
 			s.Anomalies[a]++

@@ -18,21 +18,22 @@ const (
 // tcp decodes a segment, of which rest octets were on the wire.
 func (d *Decoder) tcp(b []byte, rest int) {
 	if len(b) < tcpHeader {
-		d.stats.TCPHeader++
+		d.drop(&d.stats.TCPHeader)
 		return
 	}
 	p := &d.p
 	p.sport, p.dport = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	dns := d.isDNS(p.sport) || d.isDNS(p.dport)
 	if !d.messages || !dns && !d.anyPort {
+		d.stats.Other++
+		return
+	}
+	header := int(b[12]>>4) * 4
+	if header < tcpHeader || header > len(b) {
+		d.drop(&d.stats.TCPHeader)
 		return
 	}
 	d.stats.TCP++
-	header := int(b[12]>>4) * 4
-	if header < tcpHeader || header > len(b) {
-		d.stats.TCPHeader++
-		return
-	}
 	if d.streams.oldest(listGapped) != 0 && b[13]&tcpACK != 0 {
 		d.acknowledged(binary.BigEndian.Uint32(b[8:]))
 	}

@@ -27,7 +27,7 @@ func isTunnelPort(p uint16) bool {
 // that there are too many.
 func (d *Decoder) enterTunnel() bool {
 	if d.tunnels >= d.maxTunnels {
-		d.stats.TunnelDepth++
+		d.drop(&d.stats.TunnelDepth)
 		return false
 	}
 	d.tunnels++
@@ -78,7 +78,7 @@ func (d *Decoder) udpTunnel(port uint16, b []byte) {
 	case portVXLAN, portVXLANOld:
 		// Flags (I: the VNI is valid), reserved (3), VNI (3), reserved.
 		if len(b) < 8 || b[0]&0x08 == 0 {
-			d.stats.TunnelHeader++
+			d.drop(&d.stats.TunnelHeader)
 			return
 		}
 		if d.enterTunnel() {
@@ -97,12 +97,12 @@ func (d *Decoder) udpTunnel(port uint16, b []byte) {
 // words, flags, EtherType, VNI (3), reserved, options.
 func (d *Decoder) geneve(b []byte) {
 	if len(b) < 8 || b[0]>>6 != 0 {
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	n := 8 + 4*int(b[0]&0x3f)
 	if n > len(b) {
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	d.inner(binary.BigEndian.Uint16(b[2:]), b[n:])
@@ -113,17 +113,18 @@ func (d *Decoder) geneve(b []byte) {
 func (d *Decoder) gtpu(b []byte) {
 	const gPDU = 255
 	if len(b) < 8 || b[0]>>4 != 3 { // version 1, protocol type GTP
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	if b[1] != gPDU {
+		d.stats.Other++
 		return
 	}
 	n := 8
 	if b[0]&7 != 0 {
 		n = 12
 		if len(b) < n {
-			d.stats.TunnelHeader++
+			d.drop(&d.stats.TunnelHeader)
 			return
 		}
 		next := b[11]
@@ -134,7 +135,7 @@ func (d *Decoder) gtpu(b []byte) {
 		// octet is the type of the next one.
 		for next != 0 {
 			if n >= len(b) || b[n] == 0 || n+4*int(b[n]) > len(b) {
-				d.stats.TunnelHeader++
+				d.drop(&d.stats.TunnelHeader)
 				return
 			}
 			n += 4 * int(b[n])
@@ -151,7 +152,7 @@ func (d *Decoder) gtpu(b []byte) {
 func (d *Decoder) gre(b []byte) {
 	const checksum, routing, key, sequence, acknowledgment = 0x8000, 0x4000, 0x2000, 0x1000, 0x0080
 	if len(b) < 4 {
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	flags, t := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
@@ -172,17 +173,18 @@ func (d *Decoder) gre(b []byte) {
 			n += 4
 		}
 		if flags&sequence == 0 {
+			d.stats.Other++
 			return // an acknowledgment without payload
 		}
 	default:
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	if flags&routing != 0 {
 		// Address family, offset, length, routing data; ends with length 0.
 		for {
 			if n+4 > len(b) {
-				d.stats.TunnelHeader++
+				d.drop(&d.stats.TunnelHeader)
 				return
 			}
 			length := int(b[n+3])
@@ -193,7 +195,7 @@ func (d *Decoder) gre(b []byte) {
 		}
 	}
 	if n > len(b) {
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	b = b[n:]
@@ -219,7 +221,7 @@ func (d *Decoder) gre(b []byte) {
 // (draft-foschiano-erspan).
 func (d *Decoder) erspan(n int, b []byte) {
 	if n > len(b) {
-		d.stats.TunnelHeader++
+		d.drop(&d.stats.TunnelHeader)
 		return
 	}
 	d.inner(etherBridge, b[n:])
@@ -237,7 +239,7 @@ func (d *Decoder) inner(t uint16, b []byte) {
 		d.ppp(b)
 	default:
 		if t < ethertypeMin {
-			d.stats.NotIP++
+			d.drop(&d.stats.NotIP)
 			return
 		}
 		d.etherType(t, b)

@@ -8,9 +8,9 @@ const udpHeader = 8
 func (d *Decoder) udp(b []byte, rest int) {
 	if len(b) < udpHeader {
 		if rest < udpHeader {
-			d.stats.IPLength++
+			d.drop(&d.stats.IPLength)
 		} else {
-			d.stats.SnapTruncated++
+			d.drop(&d.stats.SnapTruncated)
 		}
 		return
 	}
@@ -19,11 +19,12 @@ func (d *Decoder) udp(b []byte, rest int) {
 	dns := d.isDNS(p.sport) || d.isDNS(p.dport)
 	tunnel := !dns && isTunnelPort(p.dport) // a client may have a tunnel's port as its source port
 	if !tunnel && !(d.messages && (dns || d.anyPort)) {
+		d.stats.Other++
 		return
 	}
 	length := int(binary.BigEndian.Uint16(b[4:]))
 	if length < udpHeader {
-		d.stats.UDPLength++
+		d.drop(&d.stats.UDPLength)
 		return
 	}
 	payload := b[udpHeader:min(length, len(b))]
@@ -32,6 +33,7 @@ func (d *Decoder) udp(b []byte, rest int) {
 		d.udpTunnel(p.dport, payload)
 		return
 	case !dns && !recognised(payload):
+		d.stats.Other++
 		return
 	}
 	d.stats.UDP++

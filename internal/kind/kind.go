@@ -111,8 +111,8 @@ func (k *Kind) is(name string) bool {
 
 // Marker is the stage that says which kinds an event is emitted as.
 type Marker struct {
-	kinds   []marked
-	Emitted [32]uint64 // events per kind of the Catalogue
+	kinds []marked
+	None  uint64 // observations that are no event of the set
 }
 
 type marked struct {
@@ -138,8 +138,10 @@ func (m *Marker) Process(b *event.Batch) {
 		for _, k := range m.kinds {
 			if k.match(e) {
 				e.Kinds |= 1 << k.bit
-				m.Emitted[k.bit]++
 			}
+		}
+		if e.Kinds == 0 {
+			m.None++
 		}
 	}
 }

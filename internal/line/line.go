@@ -46,6 +46,10 @@ type Worker struct {
 	// silent. It is nil for files, whose only time is that of their packets.
 	Clock func() int64
 
+	// Skipped counts frames that were handed over and not looked at, because
+	// the writer wanted no more.
+	Skipped uint64
+
 	batch  *event.Batch
 	failed bool // the writer wants no more
 }
@@ -59,6 +63,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	// What the decoder still holds.
 	w.Decoder.Flush(w.batch)
+	w.batch.Last = true
 	return errors.Join(err, w.flush())
 }
 
@@ -75,6 +80,7 @@ func (w *Worker) take(frames []source.Frame) error {
 		w.Decoder.Frame(f, w.batch)
 		if len(w.batch.Events) >= batchEvents || w.batch.Held() >= batchOctets {
 			if err := w.flush(); err != nil {
+				w.skip(frames[i+1:])
 				return err
 			}
 		}
@@ -84,6 +90,14 @@ func (w *Worker) take(frames []source.Frame) error {
 	}
 	w.Decoder.Tick(w.batch.Now)
 	return w.flush()
+}
+
+func (w *Worker) skip(frames []source.Frame) {
+	for i := range frames {
+		if frames[i].Birth == nil {
+			w.Skipped++
+		}
+	}
 }
 
 func (w *Worker) flush() error {

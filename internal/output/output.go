@@ -63,6 +63,7 @@ var ErrLimit = errors.New("event limit reached")
 // Limit passes on at most N events.
 type Limit struct {
 	N    uint64
+	Cut  uint64 // observations of which nothing was passed on
 	Next interface {
 		Write(*event.Batch) (*event.Batch, error)
 	}
@@ -73,10 +74,14 @@ type Limit struct {
 func (l *Limit) Write(b *event.Batch) (*event.Batch, error) {
 	for i := range b.Events {
 		e := &b.Events[i]
+		some := e.Kinds != 0
 		for n := bits.OnesCount32(e.Kinds); uint64(n) > l.N; n-- {
 			e.Kinds &^= 1 << (31 - bits.LeadingZeros32(e.Kinds))
 		}
 		l.N -= uint64(bits.OnesCount32(e.Kinds))
+		if some && e.Kinds == 0 {
+			l.Cut++
+		}
 	}
 	b, err := l.Next.Write(b)
 	if err == nil && l.N == 0 {

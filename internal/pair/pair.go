@@ -85,6 +85,9 @@ const maxExpired = 4096
 // Table pairs the messages of one lane.
 type Table struct {
 	Stats Stats
+	// UpToEnd says that a query which still waits at the end of the lane found
+	// no answer; otherwise nothing is said about it.
+	UpToEnd bool
 
 	timeout    int64
 	maxPending int
@@ -143,6 +146,9 @@ func (t *Table) Process(b *event.Batch) {
 		}
 	}
 	t.expire(b, b.Now, messages)
+	if b.Last && t.UpToEnd {
+		t.end(b, messages)
+	}
 }
 
 func (t *Table) query(b *event.Batch, at int) {
@@ -411,6 +417,16 @@ func (t *Table) expire(b *event.Batch, now int64, messages int) {
 			return
 		}
 		t.timeOut(b, t.oldest)
+	}
+}
+
+// end emits the queries that still wait, as many as a batch takes.
+func (t *Table) end(b *event.Batch, messages int) {
+	for t.oldest != none && len(b.Events) < messages+maxExpired {
+		at := t.slots.at(t.oldest).time
+		t.timeOut(b, t.oldest)
+		e := &b.Events[len(b.Events)-1]
+		e.Time = min(e.Time, max(at, b.Now))
 	}
 }
 

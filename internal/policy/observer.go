@@ -8,19 +8,13 @@ import "github.com/dnshark-io/dnshark/event"
 // stage every answer would come twice.
 type Observer struct {
 	Client, Server bool
+	Dropped        uint64
 }
 
 // Process drops messages seen at the ends that are not wanted. Those of a
 // passive observer always stay.
-func (o Observer) Process(b *event.Batch) {
-	b.Keep(func(e *event.Event) bool {
-		switch e.Observer {
-		case event.Client:
-			return o.Client
-		case event.Server:
-			return o.Server
-		default:
-			return true
-		}
+func (o *Observer) Process(b *event.Batch) {
+	o.Dropped += drop(b, func(e *event.Event) bool {
+		return e.Observer == event.Client && !o.Client || e.Observer == event.Server && !o.Server
 	})
 }

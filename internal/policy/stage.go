@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 
 	"github.com/dnshark-io/dnshark/event"
-	"github.com/dnshark-io/dnshark/internal/kind"
 )
 
 // Stage is the step that keeps what the policies want. It comes behind the one
@@ -15,15 +14,13 @@ type Stage struct {
 	set   *Set
 	rules [32][]matcher
 	names map[uint64][]string // of policies, by their bits
-	// Dropped counts events that no policy wanted.
+	// Dropped counts observations that no policy wanted as any event.
 	Dropped uint64
-	marker  *kind.Marker
 }
 
-// NewStage returns the stage for a set, behind the marker, whose counts it
-// corrects.
-func NewStage(s *Set, marker *kind.Marker) *Stage {
-	stage := &Stage{marker: marker}
+// NewStage returns the stage for a set.
+func NewStage(s *Set) *Stage {
+	stage := &Stage{}
 	stage.Use(s)
 	return stage
 }
@@ -39,7 +36,7 @@ func (s *Stage) Process(b *event.Batch) {
 	}
 	for i := range b.Events {
 		e := &b.Events[i]
-		wanted := uint64(0)
+		before, wanted := e.Kinds, uint64(0)
 		for kinds := e.Kinds; kinds != 0; kinds &= kinds - 1 {
 			k := bits.TrailingZeros32(kinds)
 			by := uint64(0)
@@ -50,10 +47,11 @@ func (s *Stage) Process(b *event.Batch) {
 			}
 			if by == 0 {
 				e.Kinds &^= 1 << k
-				s.Dropped++
-				s.marker.Emitted[k]--
 			}
 			wanted |= by
+		}
+		if before != 0 && e.Kinds == 0 {
+			s.Dropped++
 		}
 		if wanted != 0 {
 			e.Policies = s.namesOf(wanted)

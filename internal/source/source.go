@@ -101,12 +101,21 @@ type Stats struct {
 	RingFull  uint64 // packets lost because the reader was too slow
 	CopyError uint64 // packets lost because they could not be copied
 	Truncated uint64 // packets handed over shorter than they were
+	Unread    uint64 // packets of Submitted that Run ended before, by an error
+	// Filtered counts packets that are not wanted, by the first rule that says so.
+	Filtered [NumRules]uint64
 }
 
 // Add returns the sums of both counters.
 func (s Stats) Add(o Stats) Stats {
-	return Stats{
-		s.Seen + o.Seen, s.Submitted + o.Submitted, s.RingFull + o.RingFull,
-		s.CopyError + o.CopyError, s.Truncated + o.Truncated,
+	s.Seen += o.Seen
+	s.Submitted += o.Submitted
+	s.RingFull += o.RingFull
+	s.CopyError += o.CopyError
+	s.Truncated += o.Truncated
+	s.Unread += o.Unread
+	for i, n := range o.Filtered {
+		s.Filtered[i] += n
 	}
+	return s
 }

@@ -10,6 +10,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,7 @@ type Lane struct {
 	running sync.Mutex // held by Run
 	closing atomic.Bool
 	bad     atomic.Uint64 // samples that no program of ours wrote
+	unread  atomic.Uint64 // packets in the ring when Run ended by an error
 
 	mu     sync.Mutex // the following, and the counters' map against Close
 	closed bool
@@ -84,6 +86,7 @@ func newLane(objs *bpf.Objects) (_ *Lane, err error) {
 }
 
 // Run implements source.Lane. It hands over what was captured before ctx ended.
+// Then, and after an error, capture is over: every packet is accounted for.
 // Packets are handed over at most 5 ms after they were captured, unless take is
 // slower than that. Of these, the youngest wait for a receipt.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
@@ -95,7 +98,14 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 		if l.closing.Load() {
 			return nil
 		}
+		if last {
+			l.detach()
+		}
 		got, err := l.drain(take, last)
+		if err != nil {
+			l.detach()
+			l.leave()
+		}
 		if err != nil || last {
 			return err
 		}
@@ -112,6 +122,37 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
+
+// detach takes the programs from their hooks and waits until none runs.
+func (l *Lane) detach() error {
+	var errs []error
+	for _, ln := range l.links {
+		errs = append(errs, ln.Close())
+	}
+	l.links = nil
+	// The programs run inside RCU read locks, for all of which this waits
+	// (synchronize_rcu in kernel/sched/membarrier.c).
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.Join(errs...)
+}
+
+// leave counts the packets that nobody will read.
+func (l *Lane) leave() {
+	for end := l.ring.end(); ; {
+		sample := l.ring.next(end)
+		if sample == nil {
+			return
+		}
+		if isPacket(sample) {
+			l.unread.Add(1)
+		}
+		l.ring.advance(uint64(len(sample)))
 	}
 }
 
@@ -193,7 +234,7 @@ func (l *Lane) Stats() source.Stats {
 	c, bad := l.counters(), l.bad.Load()
 	return source.Stats{
 		Seen: c.Seen, Submitted: c.Submitted - bad, RingFull: c.RingFull,
-		CopyError: c.CopyError + bad, Truncated: c.Truncated,
+		CopyError: c.CopyError + bad, Truncated: c.Truncated, Filtered: c.Filtered, Unread: l.unread.Load(),
 	}
 }
 
@@ -205,6 +246,9 @@ func (l *Lane) Fragments() uint64 { return l.counters().Fragments }
 // would have told is then read from /proc, or unknown.
 func (l *Lane) BirthsLost() uint64 { return l.counters().BirthsLost }
 
+// FollowLost counts processes that could not be followed, because too many were.
+func (l *Lane) FollowLost() uint64 { return l.counters().FollowLost }
+
 func (l *Lane) counters() bpf.Counters {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,8 +259,8 @@ func (l *Lane) countersLocked() bpf.Counters {
 	if l.closed {
 		return l.last
 	}
-	var perCPU []bpf.Counters
-	if err := l.objs.Counters.Lookup(uint32(0), &perCPU); err != nil {
+	perCPU, err := l.snapshot()
+	if err != nil {
 		return l.last
 	}
 	var sum bpf.Counters
@@ -229,9 +273,41 @@ func (l *Lane) countersLocked() bpf.Counters {
 		sum.Truncated += c.Truncated
 		sum.BirthsLost += c.BirthsLost
 		sum.ReceiptsLost += c.ReceiptsLost
+		sum.FollowLost += c.FollowLost
+		for i, n := range c.Filtered {
+			sum.Filtered[i] += n
+		}
 	}
 	l.last = sum
 	return sum
+}
+
+// snapshot reads the counters of all processors, each at a moment at which no
+// packet is half counted there: a program stays on one processor. On a busy one
+// such a moment may not be met; then the sums do not add up, and whoever reports
+// them says so.
+func (l *Lane) snapshot() ([]bpf.Counters, error) {
+	const tries = 16
+	var all, now []bpf.Counters
+	for range tries {
+		if err := l.objs.Counters.Lookup(uint32(0), &now); err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = append(all, now...)
+		}
+		open := false
+		for i := range all {
+			if !all[i].Closed() {
+				all[i] = now[i]
+			}
+			open = open || !all[i].Closed()
+		}
+		if !open {
+			break
+		}
+	}
+	return all, nil
 }
 
 // Close detaches the programs, waits for Run to return and frees everything.
@@ -246,14 +322,11 @@ func (l *Lane) Close() error {
 	if l.closed {
 		return nil
 	}
-	var errs []error
-	for _, ln := range l.links {
-		errs = append(errs, ln.Close())
-	}
+	err := l.detach()
 	l.countersLocked()
 	l.closed = true
 	l.unmap()
-	return errors.Join(append(errs, l.objs.Close())...)
+	return errors.Join(err, l.objs.Close())
 }
 
 func (l *Lane) unmap() {

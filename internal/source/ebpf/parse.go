@@ -37,6 +37,11 @@ func (b *batch) reset() { b.n, b.used = 0, 0 }
 
 func (b *batch) full() bool { return b.n == batchFrames || b.used+slotMax > arenaBytes }
 
+// isPacket tells packets from births.
+func isPacket(sample []byte) bool {
+	return len(sample) >= headerSize && (*bpf.Record)(unsafe.Pointer(&sample[0])).Dir < bpf.BirthFork
+}
+
 // add copies one sample and appends its frame. It returns false when the
 // sample is not what the programs write.
 func (b *batch) add(sample []byte) bool {

@@ -25,6 +25,7 @@ type Options struct {
 	AnyPort    bool     // every UDP and TCP packet is handed over whole
 	AllPackets bool     // hand over the first 128 octets of all other IP packets too
 	RingBytes  int      // buffer between kernel and reader; default 16 MiB, rounded up to a power of two
+	Filter     Filter
 	// CgroupPath is the directory of the cgroup v2 whose tasks are observed.
 	// Default: the root, wherever it is mounted.
 	CgroupPath string
@@ -67,7 +68,7 @@ func New(o Options) (*Source, error) {
 		return nil, err
 	}
 	objs, err := bpf.Load(bpf.Config{
-		Ports: o.Ports, AllPackets: o.AllPackets, RingBytes: size, Helpers: o.helpers,
+		Ports: o.Ports, AllPackets: o.AllPackets, RingBytes: size, Helpers: o.helpers, Filter: o.Filter.config(),
 	})
 	if err != nil {
 		return nil, explain("loading programs", err)
@@ -77,15 +78,15 @@ func New(o Options) (*Source, error) {
 		objs.Close()
 		return nil, explain("mapping the ring buffer", err)
 	}
-	if err := attach(lane, objs, o.CgroupPath); err != nil {
+	if err := attach(lane, objs, o); err != nil {
 		lane.Close()
 		return nil, err
 	}
 	return &Source{lane}, nil
 }
 
-func attach(l *Lane, objs *bpf.Objects, path string) error {
-	cgroup, err := openCgroup(path)
+func attach(l *Lane, objs *bpf.Objects, o Options) error {
+	cgroup, err := openCgroup(o.CgroupPath)
 	if err != nil {
 		return err
 	}
@@ -96,13 +97,20 @@ func attach(l *Lane, objs *bpf.Objects, path string) error {
 	// Births first: then every process younger than the packet hooks is known.
 	// They are worth having, but not worth failing.
 	if objs.NoBirths == nil {
-		for _, prog := range []*ebpf.Program{objs.Fork, objs.Exec} {
+		programs := []*ebpf.Program{objs.Fork, objs.Exec}
+		if o.Filter.byPID() {
+			programs = append(programs, objs.Exit)
+		}
+		for _, prog := range programs {
 			if ln, err := link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
 				objs.NoBirths = err
 			} else {
 				l.links = append(l.links, ln)
 			}
 		}
+	}
+	if err := o.Filter.fill(objs); err != nil {
+		return err
 	}
 	for _, hook := range []struct {
 		prog *ebpf.Program

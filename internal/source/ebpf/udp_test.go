@@ -222,5 +222,3 @@ func TestPidNamespace(t *testing.T) {
 		})
 	}
 }
-
-const initPidNS = 0xEFFFFFFC

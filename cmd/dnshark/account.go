@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/filter"
+	"github.com/dnshark-io/dnshark/internal/source"
+)
+
+// count is a number of things and what became of them.
+type count struct {
+	n    uint64
+	name string
+}
+
+// account says what came into a step and what became of it. Each count is kept
+// by itself where the thing happens; none is what the others leave.
+type account struct {
+	name string
+	in   []count
+	out  []count
+}
+
+// unaccounted is how much more came in than came out: 0, or something is wrong.
+func (a *account) unaccounted() int64 {
+	var n int64
+	for _, c := range a.in {
+		n += int64(c.n)
+	}
+	for _, c := range a.out {
+		n -= int64(c.n)
+	}
+	return n
+}
+
+// String returns "packets: 9 seen: 7 submitted, 2 filtered_pid; 0 unaccounted",
+// without the counts that are 0.
+func (a account) String() string {
+	what := ""
+	if out := text(a.out); out != "" {
+		what = ": " + out
+	}
+	in := text(a.in)
+	if in == "" {
+		in = "0 " + a.in[0].name
+	}
+	return fmt.Sprintf("%s: %s%s; %d unaccounted", a.name, in, what, a.unaccounted())
+}
+
+func text(counts []count) string {
+	var list []string
+	for _, c := range counts {
+		if c.n > 0 {
+			list = append(list, fmt.Sprintf("%d %s", c.n, c.name))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// accounts are those of all steps, in their order.
+func (r *reporter) accounts() []account {
+	s, d, p := r.lane.Stats(), r.decoder.Stats(), r.table.Stats
+	packets := account{"packets", []count{{s.Seen, "seen"}}, []count{
+		{s.Submitted, "submitted"}, {s.RingFull, "ring_full"}, {s.CopyError, "copy_error"},
+	}}
+	for i, n := range s.Filtered {
+		packets.out = append(packets.out, count{n, "filtered_" + source.Rule(i).String()})
+	}
+	unwanted := uint64(0)
+	if r.policies != nil {
+		unwanted = r.policies.Dropped
+	}
+	return []account{
+		packets,
+		{"frames", []count{{s.Submitted, "submitted"}}, []count{
+			{d.Frames, "decoded"}, {r.worker.Skipped, "skipped"}, {s.Unread, "unread"},
+		}},
+		{"payloads", []count{{d.Frames, "frames"}, {d.FragReassembled, "reassembled"}}, []count{
+			{d.UDP, "datagrams"}, {d.TCP, "segments"}, {d.Fragments, "fragments"}, {d.Other, "other"}, {d.Dropped, "dropped"},
+		}},
+		{"messages", []count{{d.Messages, "decoded"}}, []count{
+			{d.Whole, "ok"}, {d.Flagged, "flagged"}, {d.Partial, "partial"}, {d.Malformed, "malformed"},
+		}},
+		{"transactions", []count{{p.Queries, "queries"}}, []count{
+			{p.Answered, "answered"}, {p.Unanswered, "unanswered"}, {p.Pending, "waiting"}, {p.Evicted, "forgotten"},
+		}},
+		{"events", []count{{d.Messages, "messages"}, {d.Packets, "packets"}, {p.Unanswered, "unanswered"}}, []count{
+			{r.tally.Observations, "shown"}, {r.marker.None, "not_selected"}, {r.limit.Cut, "over_count"},
+			{r.observer.Dropped, "filtered_observer"}, {r.responses.Dropped, "filtered_responses"}, {r.servers.Dropped, "filtered_server"},
+			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},
+			{r.expression.dropped, "filtered_expression"}, {unwanted, "filtered_policy"},
+		}},
+	}
+}
+
+// expression is the stage of --filter, which counts what it drops.
+type expression struct {
+	filter  *filter.Filter
+	dropped uint64
+}
+
+func (e *expression) Process(b *event.Batch) {
+	before := len(b.Events)
+	e.filter.Process(b)
+	e.dropped += uint64(before - len(b.Events))
+}
+
+// closes reports whether everything is accounted for.
+func (r *reporter) closes() bool {
+	for _, a := range r.accounts() {
+		if a.unaccounted() != 0 {
+			return false
+		}
+	}
+	return true
+}
