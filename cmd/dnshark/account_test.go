@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
@@ -83,4 +85,79 @@ func summaryOf(t *testing.T, null *os.File, args []string) string {
 		t.Fatal(err)
 	}
 	return string(bytes.TrimSpace(text))
+}
+
+// names writes a file of queries for dnsperf.
+func names(t *testing.T, n int) string {
+	t.Helper()
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "n%d.example.test A\n", i)
+	}
+	file := filepath.Join(t.TempDir(), "names")
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// When the reader stands still and the ring is full, what is lost is counted
+// exactly. Numbers that are asked for meanwhile add up as well.
+func TestLiveOverload(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dnsperf", "unbound")
+	host := testkit.NewHost(t)
+	host.Unbound("127.0.0.1")
+	file := names(t, 3000)
+	burst := func(runs string) {
+		host.Run("dnsperf", "-s", "127.0.0.1", "-d", file, "-n", runs, "-c", "4", "-q", "100")
+	}
+
+	t.Run("full ring", func(t *testing.T) {
+		a := startAgent(t, "--ring-memory", "1")
+		a.Process.Signal(syscall.SIGSTOP)
+		burst("1")
+		a.Process.Signal(syscall.SIGCONT)
+		a.Stop(t)
+		a.closes()
+		if !regexp.MustCompile(`packets: 1[0-9]{4} seen: \d+ submitted, \d+ ring_full; 0 unaccounted`).MatchString(a.Output.String()) {
+			t.Errorf("nothing was lost:\n%s", a.Output)
+		}
+		t.Log(a.Output)
+	})
+	t.Run("while it runs", func(t *testing.T) {
+		a := startAgent(t, "--stats", "50ms")
+		burst("10")
+		a.Stop(t)
+		text := a.Output.String()
+		n := len(closed.FindAllString(text, -1))
+		if n < 60 || open.MatchString(text) {
+			t.Errorf("%d accounts close, and not: %q", n, open.FindAllString(text, -1))
+		}
+	})
+	t.Run("enough events", func(t *testing.T) {
+		a := startAgent(t, "--count", "500")
+		burst("2")
+		if err := a.Wait(t, 10*time.Second); err != nil {
+			t.Error(err)
+		}
+		a.closes()
+		if !strings.Contains(a.Output.String(), "shown: 500 net_packet_dns_response") {
+			t.Errorf("%s", a.Output)
+		}
+	})
+	t.Run("interface", func(t *testing.T) {
+		for _, args := range [][]string{nil, {"--count", "500"}} {
+			cmd := host.Command(testkit.Dnshark(t), append([]string{"-i", "lo", "-o", "none"}, args...)...)
+			a := &agent{t: t, Daemon: testkit.Start(t, cmd)}
+			a.waitUntilWatching()
+			burst("1")
+			if args == nil {
+				a.Stop(t)
+			} else if err := a.Wait(t, 10*time.Second); err != nil {
+				t.Error(err)
+			}
+			a.closes()
+		}
+	})
 }

@@ -22,6 +22,12 @@ type choiceOptions struct {
 	follow, onlyResponses                      bool
 }
 
+// addMessages adds what holds for capture files too.
+func (o *choiceOptions) addMessages(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.servers, "server", nil, "only messages from and to servers with these addresses or `PREFIXES`")
+	f.BoolVar(&o.onlyResponses, "responses-only", false, "no queries: half the work, but no latency, nothing unanswered, and processes only by the socket's last sender")
+}
+
 func (o *choiceOptions) add(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.pids, "pid", nil, "only processes with one of these `IDS`")
 	f.BoolVar(&o.follow, "follow", false, "with --pid: also their descendants, those born later included")
@@ -29,8 +35,6 @@ func (o *choiceOptions) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.comms, "comm", nil, "only processes whose name begins with `PREFIX`; may be repeated")
 	f.StringArrayVar(&o.cgroups, "cgroup", nil, "only processes in the cgroup (v2) at `PATH` and below; may be repeated")
 	f.StringSliceVar(&o.netns, "netns", nil, "only sockets of these network namespaces: an inode number, a `PATH` such as /proc/PID/ns/net, or a name that ip netns knows")
-	f.StringSliceVar(&o.servers, "server", nil, "only messages from and to servers with these addresses or `PREFIXES`")
-	f.BoolVar(&o.onlyResponses, "responses-only", false, "no queries: half the work, but no latency, nothing unanswered, and processes only by the socket's last sender")
 }
 
 // parse returns the conditions for the kernel, and whether any depends on

@@ -46,9 +46,15 @@ that were given to dnshark alone.`,
 	return cmd
 }
 
+// maxRingMemory is what the kernel's ring buffers allow (MiB).
+const maxRingMemory = 1 << 10
+
 func runLive(ctx context.Context, o *options) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.ringMemory < 1 || o.ringMemory > maxRingMemory {
+		return usagef("--ring-memory is 1 to %d MiB", maxRingMemory)
 	}
 	kinds, err := o.kinds()
 	if err != nil {
@@ -132,7 +138,7 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return s.watch(lanes, 0, "watching interface %s", s.o.iface)
 	}
-	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets, Filter: s.filter})
+	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets, Filter: s.filter, RingBytes: s.o.ringMemory << 20})
 	if err == nil {
 		lanes, err := sockets.Open(n)
 		if err != nil {

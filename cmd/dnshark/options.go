@@ -43,6 +43,7 @@ type options struct {
 	maxRecords     int
 	streamMemory   int // MiB
 	fragmentMemory int // MiB
+	ringMemory     int // MiB
 
 	iface    string
 	duration time.Duration
@@ -68,6 +69,7 @@ const maxPorts = 16
 func (o *options) addOutput(f *pflag.FlagSet) {
 	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "`LIST` of events and sets of events to show, see: dnshark events")
 	o.addPolicy(f)
+	o.choice.addMessages(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
 	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
@@ -84,6 +86,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 
 func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
+	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
 	o.choice.add(f)

@@ -175,9 +175,11 @@ static __always_inline bool cgroup_wanted(struct task_struct *t)
 /* The first rule that refuses a process. */
 static __always_inline __u32 refused_process(const struct identity *id, struct task_struct *t)
 {
+	__u32 tgid = id->tgid; /* before 6.2 a key may not lie in a ring buffer */
+
 	if (!by_process)
 		return RULE_NONE;
-	if (by_pid && !bpf_map_lookup_elem(&traced, &id->tgid))
+	if (by_pid && !bpf_map_lookup_elem(&traced, &tgid))
 		return RULE_PID;
 	if (uid_count && !listed(uids, uid_count, id->uid))
 		return RULE_UID;

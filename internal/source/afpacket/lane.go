@@ -36,6 +36,7 @@ type Lane struct {
 
 	submitted atomic.Uint64
 	truncated atomic.Uint64
+	unread    atomic.Uint64 // packets in the ring when take wanted no more
 
 	mu     sync.Mutex // the following, and the socket and eventfd against Close
 	closed bool
@@ -69,7 +70,8 @@ func newLane(s *socket, o Options) (_ *Lane, err error) {
 }
 
 // Run implements source.Lane. It hands over what was captured before ctx ended.
-// On a quiet interface packets come 5 to 10 ms after they were captured.
+// On a quiet interface packets come 5 to 10 ms after they were captured. Then,
+// and after an error of take's, capture is over: every packet is accounted for.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	l.running.Lock()
 	defer l.running.Unlock()
@@ -79,9 +81,17 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 		case l.closing.Load():
 			return nil
 		case ctx.Err() != nil:
-			return l.finish(take)
+			if err := l.sock.filter(nothing()); err != nil {
+				return err
+			}
+			err := l.finish(take)
+			if err != nil {
+				l.leave()
+			}
+			return err
 		case l.ring.ready():
 			if err := l.block(take); err != nil {
+				l.leave()
 				return err
 			}
 			continue
@@ -89,13 +99,26 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 		timeout, err := l.wait(waitMillis, true)
 		if err == nil && timeout {
 			if err = l.exists(); err == nil {
-				err = take(nil)
+				if err = take(nil); err != nil {
+					l.leave()
+				}
 			}
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// leave ends the capture and counts the packets that nobody will read.
+func (l *Lane) leave() {
+	if l.sock.filter(nothing()) != nil {
+		return
+	}
+	l.finish(func(frames []source.Frame) error {
+		l.unread.Add(uint64(len(frames)))
+		return nil
+	})
 }
 
 // finish hands over what the ring holds and the block that the kernel is
@@ -143,6 +166,8 @@ func (l *Lane) block(take func([]source.Frame) error) error {
 		l.truncated.Add(cut)
 		l.submitted.Add(uint64(n))
 		if err := take(l.ring.frames[:n]); err != nil {
+			l.submitted.Add(uint64(left))
+			l.unread.Add(uint64(left))
 			return err
 		}
 	}
@@ -233,6 +258,7 @@ func (l *Lane) Stats() source.Stats {
 	l.count()
 	return source.Stats{
 		Seen: l.seen, Submitted: l.submitted.Load(), RingFull: l.lost, Truncated: l.truncated.Load(),
+		Unread: l.unread.Load(),
 	}
 }
 
