@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/filter"
@@ -92,6 +94,30 @@ func (r *reporter) accounts() []account {
 			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},
 			{r.expression.dropped, "filtered_expression"}, {unwanted, "filtered_policy"},
 		}},
+	}
+}
+
+// printJSON prints the accounts as one object on one line, with the counts that
+// are 0.
+func (r *reporter) printJSON(end bool) {
+	object := func(counts []count) map[string]uint64 {
+		m := make(map[string]uint64)
+		for _, c := range counts {
+			m[c.name] = c.n
+		}
+		return m
+	}
+	all := map[string]any{"time": time.Now().UTC()}
+	for _, a := range r.accounts() {
+		if a.name == "frames" && !end {
+			continue
+		}
+		all[a.name] = map[string]any{"in": object(a.in), "out": object(a.out), "unaccounted": a.unaccounted()}
+	}
+	all["also"] = object(r.also())
+	text, err := json.Marshal(all)
+	if err == nil {
+		fmt.Fprintf(r.out, "%s\n", text)
 	}
 }
 

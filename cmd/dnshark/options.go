@@ -38,7 +38,10 @@ type options struct {
 	timeout time.Duration
 	stats   time.Duration
 	quiet   bool
-	host    string
+
+	statsFormat string
+
+	host string
 
 	maxRecords     int
 	streamMemory   int // MiB
@@ -77,6 +80,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
 	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
+	f.StringVar(&o.statsFormat, "stats-format", "text", "`FORMAT` of counters and summary: text or json")
 	f.StringVar(&o.host, "host", hostname(), "`NAME` of this host in events")
 	f.IntVar(&o.maxRecords, "max-records", dnswire.MaxRecords, "show at most `N` records of a message; the rest is counted")
 	f.IntVar(&o.streamMemory, "stream-memory", 32, "`MIB` for putting TCP streams together")
@@ -109,11 +113,12 @@ func (o *options) complete(cmd *cobra.Command) {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
 	for flag, f := range map[string]cobra.CompletionFunc{
-		"events":   values(events...),
-		"output":   values(output.Formats...),
-		"observer": values("client", "server", "both"),
-		"args":     values(proc.ArgsNames...),
-		"ports":    values("53", "5353", "5355", "any"),
+		"events":       values(events...),
+		"output":       values(output.Formats...),
+		"stats-format": values("text", "json"),
+		"observer":     values("client", "server", "both"),
+		"args":         values(proc.ArgsNames...),
+		"ports":        values("53", "5353", "5355", "any"),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 			panic(err) // a flag of that name does not exist
@@ -236,6 +241,8 @@ func (o *options) check() error {
 	switch {
 	case o.timeout <= 0:
 		return usagef("--timeout must be positive")
+	case o.statsFormat != "text" && o.statsFormat != "json":
+		return usagef("--stats-format is text or json, not %q", o.statsFormat)
 	case o.maxRecords < 1 || o.maxRecords > maxMaxRecords:
 		return usagef("--max-records is 1 to %d", maxMaxRecords)
 	case o.streamMemory < 1 || o.streamMemory > maxMemory || o.fragmentMemory < 1 || o.fragmentMemory > maxMemory:

@@ -28,6 +28,7 @@ type reporter struct {
 	limit   output.Limit
 	tally   *output.Tally
 	next    line.Writer
+	json    bool
 	out     io.Writer
 	due     atomic.Bool
 
@@ -76,6 +77,10 @@ func (r *reporter) every(d time.Duration) (stop func()) {
 // print prints the counters; at the end also what became of the packets that the
 // source handed over, of which some wait until then.
 func (r *reporter) print(end bool) {
+	if r.json {
+		r.printJSON(end)
+		return
+	}
 	for _, a := range r.accounts() {
 		if a.name == "frames" && !end {
 			continue
@@ -84,14 +89,18 @@ func (r *reporter) print(end bool) {
 	}
 	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
 	fmt.Fprintf(r.out, "dnshark: shown: %s\n", r.shown())
-	p := r.table.Stats
-	also := text([]count{
-		{r.lane.Stats().Truncated, "packets cut"},
-		{r.birthsLost(), "forks and execs lost (ring full)"}, {r.followLost(), "processes not followed (too many)"},
-		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
-	})
-	if also != "" {
+	if also := text(r.also()); also != "" {
 		fmt.Fprintln(r.out, "dnshark: also:", also)
+	}
+}
+
+// also counts what is of interest beside the accounts.
+func (r *reporter) also() []count {
+	p := r.table.Stats
+	return []count{
+		{r.lane.Stats().Truncated, "packets_cut"},
+		{r.birthsLost(), "births_lost"}, {r.followLost(), "follow_lost"},
+		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
 	}
 }
 

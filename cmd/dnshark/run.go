@@ -94,7 +94,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	marker := kind.NewMarker(kinds)
 	tally := &output.Tally{Next: writer}
 	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, tally: tally, next: tally, out: o.std.err}
-	report.observer = observers
+	report.observer, report.json = observers, o.statsFormat == "json"
 	table.UpToEnd = len(o.command) > 0
 	var stages []line.Stage
 	if live && needs&kind.NeedMessages != 0 {
