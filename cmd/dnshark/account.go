@@ -114,6 +114,7 @@ func (r *reporter) printJSON(end bool) {
 		}
 		all[a.name] = map[string]any{"in": object(a.in), "out": object(a.out), "unaccounted": a.unaccounted()}
 	}
+	all["shown"] = object(r.kinds())
 	all["also"] = object(r.also())
 	text, err := json.Marshal(all)
 	if err == nil {

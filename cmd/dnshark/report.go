@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -106,16 +105,19 @@ func (r *reporter) also() []count {
 
 // shown says how many events of each kind there were.
 func (r *reporter) shown() string {
-	var events []string
+	if list := text(r.kinds()); list != "" {
+		return list
+	}
+	return "none"
+}
+
+func (r *reporter) kinds() (list []count) {
 	for i, k := range kind.Catalogue {
 		if n := r.tally.Events[i]; n > 0 {
-			events = append(events, fmt.Sprintf("%d %s", n, k.Name))
+			list = append(list, count{n, k.Name})
 		}
 	}
-	if len(events) == 0 {
-		return "none"
-	}
-	return strings.Join(events, ", ")
+	return list
 }
 
 func (r *reporter) birthsLost() uint64 {
