@@ -1,15 +1,15 @@
 #!/bin/sh
 # Runs the live tests of the eBPF programs, and dig's of the whole program, on
 # other kernels in qemu: by default the one of Debian 12 for clouds, 6.1. Needs
-# Debian, qemu-system-x86 and cpio. ACCEL=kvm is faster, where it works.
+# Debian, qemu-system-x86, cpio and kmod. ACCEL=kvm is faster, where it works.
 #
 #     scripts/kernels.sh [PACKAGE...]     such as linux-image-6.1.0-56-cloud-amd64
 set -eu
 cd "$(dirname "$0")/.."
 
-for program in qemu-system-x86_64 cpio apt-get dpkg-deb dig dnsmasq ip; do
+for program in qemu-system-x86_64 cpio apt-get dpkg-deb insmod dig dnsmasq ip; do
 	command -v $program >/dev/null || {
-		echo "$program is missing: apt-get install qemu-system-x86 cpio, and scripts/install-test-deps.sh" >&2
+		echo "$program is missing: apt-get install qemu-system-x86 cpio kmod, and scripts/install-test-deps.sh" >&2
 		exit 1
 	}
 done
@@ -26,7 +26,7 @@ ln -s ../run "$root/var/run"
 echo root:x:0:0::/:/bin/sh >"$root/etc/passwd"
 
 # Programs of this machine, each with the libraries that it loads.
-for program in sh bash sleep cat mount unshare ip dig dnsmasq; do
+for program in sh bash sleep cat mount unshare insmod ip dig dnsmasq; do
 	path=$(command -v $program)
 	cp -L "$path" "$root/bin/"
 	for library in $(ldd "$path" | grep -o '/[^ ]*'); do
@@ -48,6 +48,7 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
+insmod /veth.ko
 echo 8388608 >/proc/sys/net/core/wmem_max # one test sends a megabyte at once
 dnshark doctor
 status=PASS
@@ -64,14 +65,17 @@ chmod +x "$root/init"
 
 failed=
 for package; do
-	if [ ! -e "$work/$package/boot" ]; then
-		mkdir -p "$work/$package"
-		(cd "$work/$package" && apt-get download "$package" && dpkg-deb -x ./*.deb . && rm ./*.deb)
+	dir=$work/$package
+	if [ ! -e "$dir/veth.ko" ]; then
+		mkdir -p "$dir"
+		(cd "$dir" && apt-get download "$package" && dpkg-deb -x ./*.deb . && rm ./*.deb &&
+			cp lib/modules/*/kernel/drivers/net/veth.ko . && rm -r lib)
 	fi
+	(cd "$dir" && echo veth.ko | cpio -o -H newc --quiet) | gzip -1 | cat "$work/initramfs" - >"$dir/initramfs"
 	echo "== $package"
-	log=$work/$package/log
+	log=$dir/log
 	timeout 600 qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu max -smp 2 -m 2G -nic none -no-reboot -display none \
-		-kernel "$work/$package"/boot/vmlinuz-* -initrd "$work/initramfs" \
+		-kernel "$dir"/boot/vmlinuz-* -initrd "$dir/initramfs" \
 		-append "console=ttyS0 quiet panic=-1" -serial "file:$log" </dev/null || true
 	tr -d '\r' <"$log" | grep -v '^=== '
 	grep -q '^all tests: PASS' "$log" || failed="$failed $package"

@@ -29,12 +29,12 @@ type load struct {
 
 func (l *load) perMillion(cpu time.Duration) float64 { return cpu.Seconds() / float64(l.answers) * 1e6 }
 
-// What dnshark costs a resolver that answers as fast as it can: rounds with it
-// and without take turns, and the nearest are compared, because the machine is
-// not ours alone. Nothing is lost meanwhile.
+// What dnshark costs a resolver: rounds with it and without take turns, and the
+// nearest are compared, because the machine is not ours alone. Where all processors
+// are busy, its share of them is throughput lost; half as fast, it must not be felt.
 //
-// DNSHARK_BENCH_LIVE=ROUNDS makes it long, and a bound on the throughput that
-// dnshark may cost a test.
+// DNSHARK_BENCH_LIVE=ROUNDS makes it long, and its bound on the loss of
+// throughput a test.
 func TestLiveOverhead(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.NeedPrograms(t, "dnsperf", "unbound")
@@ -42,7 +42,7 @@ func TestLiveOverhead(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("DNSHARK_BENCH_LIVE")); err == nil {
 		rounds, seconds = n, 4
 	}
-	b := &overhead{t: t, host: testkit.NewHost(t), seconds: seconds}
+	b := &overhead{t: t, host: testkit.NewHost(t), rounds: rounds, seconds: seconds}
 	b.resolver = b.host.Unbound("127.0.0.1")
 	b.names = filepath.Join(t.TempDir(), "names")
 	var names strings.Builder
@@ -53,28 +53,30 @@ func TestLiveOverhead(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	b.without("") // warms up
-	for _, qps := range []string{"", "10000"} {
+	all := b.without(0) // warms up
+	for _, qps := range []int{0, int(all.rate) / 2, 10_000} {
+		pace := "as fast as possible"
+		if qps > 0 {
+			pace = fmt.Sprintf("%d questions/s", qps)
+		}
 		var losses, costs, ours []float64
 		for range rounds {
 			before := b.without(qps)
 			with := b.with(qps)
 			after := b.without(qps)
-			base := (before.rate + after.rate) / 2
-			losses = append(losses, 100*(1-with.rate/base))
+			losses = append(losses, 100*(1-with.rate/((before.rate+after.rate)/2)))
 			costs = append(costs, with.perMillion(with.machine)-(before.perMillion(before.machine)+after.perMillion(after.machine))/2)
 			ours = append(ours, with.perMillion(with.cpu["dnshark"]))
-			t.Logf("%s: without %.0f and %.0f, with %.0f answers/s; CPU s per million answers: machine %.1f and %.1f, with %.1f;"+
-				" unbound %.1f, %.1f; dnsperf %.1f, %.1f; dnshark %.1f", orMax(qps), before.rate, after.rate, with.rate,
-				before.perMillion(before.machine), after.perMillion(after.machine), with.perMillion(with.machine),
-				before.perMillion(before.cpu["unbound"]), with.perMillion(with.cpu["unbound"]),
-				before.perMillion(before.cpu["dnsperf"]), with.perMillion(with.cpu["dnsperf"]), with.perMillion(with.cpu["dnshark"]))
+			for _, l := range []*load{before, with, after} {
+				t.Logf("%s: %.0f answers/s; CPU s per million answers: machine %.2f, unbound %.2f, dnsperf %.2f, dnshark %.2f", pace,
+					l.rate, l.perMillion(l.machine), l.perMillion(l.cpu["unbound"]), l.perMillion(l.cpu["dnsperf"]), l.perMillion(l.cpu["dnshark"]))
+			}
 		}
 		loss := median(losses)
-		t.Logf("%s: throughput %.1f %% less; CPU per million answers: %.2f s more on the machine, of which dnshark itself %.2f s",
-			orMax(qps), loss, median(costs), median(ours))
-		if rounds > 2 && loss > 3 {
-			t.Errorf("%s: dnshark costs %.1f %% of the throughput, want at most 3 %%", orMax(qps), loss)
+		t.Logf("%s: throughput %.1f %% less; CPU per million answers: %.2f s more on the machine, of which dnshark's process %.2f s",
+			pace, loss, median(costs), median(ours))
+		if rounds > 2 && qps > 0 && loss > 3 {
+			t.Errorf("%s: dnshark costs %.1f %% of the throughput, want at most 3 %%", pace, loss)
 		}
 	}
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
@@ -82,16 +84,9 @@ func TestLiveOverhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stats.Close()
-	with := b.with("")
+	with := b.with(0)
 	t.Logf("in the kernel: %.2f s per million answers in %.1f runs of the programs per answer, %.0f ns each",
 		with.perMillion(with.programs), float64(with.runs)/float64(with.answers), float64(with.programs.Nanoseconds())/float64(with.runs))
-}
-
-func orMax(qps string) string {
-	if qps == "" {
-		return "as fast as possible"
-	}
-	return qps + " questions/s"
 }
 
 func median(list []float64) float64 {
@@ -106,15 +101,16 @@ type overhead struct {
 	host     *testkit.Host
 	resolver *testkit.Daemon
 	names    string
-	seconds  int
+	rounds   int
+	seconds  int // of a round
 }
 
-// without asks for the round's time, with qps questions a second if that is
-// not empty.
-func (b *overhead) without(qps string) *load { return b.ask(qps, nil) }
+// without asks for the round's time, qps questions a second or, if that is 0, as
+// many as are answered.
+func (b *overhead) without(qps int) *load { return b.ask(qps, nil) }
 
 // with does the same under the eyes of dnshark, which must not miss an answer.
-func (b *overhead) with(qps string) *load {
+func (b *overhead) with(qps int) *load {
 	b.t.Helper()
 	cmd := dnsharkAs(b.t, asNobody(socketCaps...), "-o", "json", "-w", os.DevNull)
 	agent := testkit.Start(b.t, cmd)
@@ -126,23 +122,23 @@ func (b *overhead) with(qps string) *load {
 		b.t.Fatalf("dnshark ended with %v: %s", err, agent.Output)
 	}
 	out := agent.Output.String()
-	events := numberBefore(out, " net_packet_dns_response")
-	for _, lost := range []string{" lost (ring full)", " lost (copy error)"} {
-		if numberBefore(out, lost) != 0 {
-			b.t.Errorf("packets were lost: %s", out)
-		}
+	events, lost := numberBefore(out, " net_packet_dns_response"), numberBefore(out, " lost (ring full)")
+	// On a machine that does other work too it may be too slow for the fastest
+	// resolver, but never without saying so.
+	if lost > 0 && (qps > 0 || b.rounds > 2) {
+		b.t.Errorf("packets were lost: %s", out)
 	}
-	if events < l.answers {
+	if events+lost < l.answers || numberBefore(out, " lost (copy error)") != 0 {
 		b.t.Errorf("%d events of %d answers: %s", events, l.answers, out)
 	}
 	return l
 }
 
-func (b *overhead) ask(qps string, agent *testkit.Daemon) *load {
+func (b *overhead) ask(qps int, agent *testkit.Daemon) *load {
 	b.t.Helper()
 	args := []string{"-s", "127.0.0.1", "-d", b.names, "-l", strconv.Itoa(b.seconds), "-c", "10", "-q", "100"}
-	if qps != "" {
-		args = append(args, "-Q", qps)
+	if qps > 0 {
+		args = append(args, "-Q", strconv.Itoa(qps))
 	}
 	dnsperf := b.host.Command("dnsperf", args...)
 	out := &testkit.Buffer{}
