@@ -59,14 +59,13 @@ var purposes = map[string]struct {
 	good string
 	need bool
 }{
-	"dnshark_egress":  {"what sockets send, and who", true},
-	"dnshark_ingress": {"what sockets receive", true},
-	"dnshark_exec":    {"processes are known before they ask", false},
-	"dnshark_fork":    {"and their children", false},
-
-	"dnshark_sent":     {"who sends what TCP puts together later", false},
-	"dnshark_received": {"who receives an answer", false},
-	"dnshark_seed":     {"who has the sockets that are older than dnshark", false},
+	"dnshark_egress":   {"what sockets send, and who", true},
+	"dnshark_ingress":  {"what sockets receive", true},
+	"dnshark_exec":     {"processes are known before they ask", false},
+	"dnshark_fork":     {"and their children", false},
+	"dnshark_sent":     {"who has queued what TCP sends later", false},
+	"dnshark_received": {"who receives answers", false},
+	"dnshark_seed":     {"owners of sockets that are older than dnshark", false},
 }
 
 // Probes tries every power that the programs use, and every program by itself:
