@@ -53,7 +53,8 @@ echo 8388608 >/proc/sys/net/core/wmem_max # one test sends a megabyte at once
 dnshark doctor
 status=PASS
 bpf.test -test.v -test.timeout 2m || status=FAIL
-ebpf.test -test.v -test.timeout 3m || status=FAIL
+# The one left out needs tracepoints of 6.3.
+ebpf.test -test.v -test.timeout 3m -test.skip '^TestSharedTCPSocket$' || status=FAIL
 dnshark.test -test.v -test.timeout 2m -test.run "$TESTS" || status=FAIL
 echo "all tests: $status"
 echo o >/proc/sysrq-trigger
@@ -68,7 +69,7 @@ for package; do
 	dir=$work/$package
 	if [ ! -e "$dir/veth.ko" ]; then
 		mkdir -p "$dir"
-		(cd "$dir" && apt-get download "$package" && dpkg-deb -x ./*.deb . && rm ./*.deb &&
+		(cd "$dir" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x ./*.deb . && rm ./*.deb &&
 			cp lib/modules/*/kernel/drivers/net/veth.ko . && rm -r lib)
 	fi
 	(cd "$dir" && echo veth.ko | cpio -o -H newc --quiet) | gzip -1 | cat "$work/initramfs" - >"$dir/initramfs"
