@@ -19,7 +19,7 @@ import (
 // those that go together.
 func TestLiveDoctor(t *testing.T) {
 	testkit.NeedRoot(t)
-	all := []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_NET_RAW}
+	all := []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_RAW}
 	sets := [][]uintptr{nil, socketCaps[:2], socketCaps[:3], socketCaps, all, {unix.CAP_SYS_ADMIN}}
 	for i := range all {
 		sets = append(sets, all[i:i+1])

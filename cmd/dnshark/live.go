@@ -151,6 +151,9 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 			}
 		}
 		keep := privilege.Of(unix.CAP_SYS_PTRACE)
+		if s.o.exeHash {
+			keep |= privilege.Of(unix.CAP_DAC_READ_SEARCH)
+		}
 		if privilege.Unaided(sockets.Check) != nil {
 			keep |= privilege.Of(unix.CAP_BPF)
 		}

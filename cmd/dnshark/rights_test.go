@@ -112,6 +112,7 @@ func giveFile(t *testing.T, caps ...uintptr) {
 func TestLiveDrop(t *testing.T) {
 	testkit.NeedRoot(t)
 	ptrace := fmt.Sprintf("%016x", 1<<unix.CAP_SYS_PTRACE)
+	ptraceAndRead := fmt.Sprintf("%016x", 1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_DAC_READ_SEARCH)
 	none := fmt.Sprintf("%016x", 0)
 	own := status(t, os.Getpid(), "CapBnd")["CapBnd"]
 	for _, test := range []struct {
@@ -122,6 +123,7 @@ func TestLiveDrop(t *testing.T) {
 		kept, bounding string
 	}{
 		{"root", nil, nil, "0", ptrace, ptrace},
+		{"root, hashing", nil, []string{"--exe-hash"}, "0", ptraceAndRead, ptraceAndRead},
 		{"nobody", asNobody(socketCaps...), nil, "65534", ptrace, own},
 		{"nobody, and no CAP_SYS_PTRACE", asNobody(socketCaps[:3]...), nil, "65534", none, own},
 		{"root, of an interface", nil, []string{"-i", "lo"}, "0", none, none},

@@ -43,6 +43,7 @@ var Uses = []Use{
 	{Of(unix.CAP_NET_ADMIN), "CAP_NET_ADMIN", "attaching them to the sockets of the host"},
 	{Of(unix.CAP_PERFMON), "CAP_PERFMON", "reading, in these programs, which task sends"},
 	{Of(unix.CAP_SYS_PTRACE), "CAP_SYS_PTRACE", "executables of processes of other users that are older than dnshark"},
+	{Of(unix.CAP_DAC_READ_SEARCH), "CAP_DAC_READ_SEARCH", "hashes of executables that only their owners may read (--exe-hash)"},
 	{Of(unix.CAP_NET_RAW), "CAP_NET_RAW", "reading packets from interfaces, with -i or instead of eBPF"},
 }
 
