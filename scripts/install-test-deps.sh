@@ -12,6 +12,7 @@ named:bind9
 dnsperf:dnsperf
 tshark:tshark
 ip:iproute2
+iptables-legacy:iptables
 busybox:busybox-static
 curl:curl
 musl-gcc:musl-tools

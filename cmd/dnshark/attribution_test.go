@@ -350,6 +350,35 @@ func TestAttributionWithoutQuery(t *testing.T) {
 	}
 }
 
+// A firewall daemon sends what netfilter queued for it, in its own system calls:
+// it is named as a doubt, and not taken for the asker.
+func TestAttributionBehindQueue(t *testing.T) {
+	testkit.NeedPrograms(t, "iptables-legacy")
+	l, host := newLab(t)
+	a, b := l.a, l.b
+	b.Do("queue", "-")
+	host.Run("iptables-legacy", "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-j", "NFQUEUE", "--queue-num", "0")
+	l.agent = startAgent(t)
+	for _, connected := range []bool{true, false} {
+		for i := range 5 {
+			s := fmt.Sprintf("queued-%v-%d", connected, i)
+			a.Do("socket", s, "udp4")
+			if connected {
+				a.Do("connect", s)
+			}
+			for j := range 2 {
+				name := fmt.Sprintf("%s-%d.example.test", s, j)
+				a.Do("ask", s, "sendmsg", j+1, name)
+				a.Do("take", s, "recv")
+				p := l.agent.one(name).Process
+				if p.PID != a.PID || p.Disagreement.PID != b.PID {
+					t.Errorf("%s: asked by %d, attributed to %d (%s), in doubt of %d", name, a.PID, p.PID, p.Attribution, p.Disagreement.PID)
+				}
+			}
+		}
+	}
+}
+
 // Many processes at once that come and go: nobody is wrong, and next to nobody
 // is unknown.
 func TestAttributionOfMany(t *testing.T) {

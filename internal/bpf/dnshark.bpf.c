@@ -864,6 +864,29 @@ int dnshark_sent(__u64 *ctx)
 }
 
 /*
+ * A datagram goes to an address of its own. Of a socket that is not connected
+ * dnshark_sent would learn too late that it asks: after the first packet left.
+ */
+static __always_inline int call(struct bpf_sock_addr *ctx)
+{
+	if (is_dns_port(ctx->user_port) && ctx->sk)
+		bpf_sk_storage_get(&owners, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
+}
+
+SEC("cgroup/sendmsg4")
+int dnshark_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return call(ctx);
+}
+
+SEC("cgroup/sendmsg6")
+int dnshark_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return call(ctx);
+}
+
+/*
  * sock_recv_length(struct sock *, int ret, int flags): a system call has
  * received, in the context of its task, which is so known to have the answer.
  * UDP hands datagrams out in order, so the one that was taken is known by how

@@ -30,6 +30,8 @@ const (
 	DnsharkProgDnsharkIngress  = "dnshark_ingress"
 	DnsharkProgDnsharkReceived = "dnshark_received"
 	DnsharkProgDnsharkSeed     = "dnshark_seed"
+	DnsharkProgDnsharkSendmsg4 = "dnshark_sendmsg4"
+	DnsharkProgDnsharkSendmsg6 = "dnshark_sendmsg6"
 	DnsharkProgDnsharkSent     = "dnshark_sent"
 	DnsharkVarAllPackets       = "all_packets"
 	DnsharkVarByCgroup         = "by_cgroup"
@@ -100,6 +102,8 @@ type DnsharkProgramSpecs struct {
 	DnsharkIngress  *ebpf.ProgramSpec `ebpf:"dnshark_ingress"`
 	DnsharkReceived *ebpf.ProgramSpec `ebpf:"dnshark_received"`
 	DnsharkSeed     *ebpf.ProgramSpec `ebpf:"dnshark_seed"`
+	DnsharkSendmsg4 *ebpf.ProgramSpec `ebpf:"dnshark_sendmsg4"`
+	DnsharkSendmsg6 *ebpf.ProgramSpec `ebpf:"dnshark_sendmsg6"`
 	DnsharkSent     *ebpf.ProgramSpec `ebpf:"dnshark_sent"`
 }
 
@@ -216,6 +220,8 @@ type DnsharkPrograms struct {
 	DnsharkIngress  *ebpf.Program `ebpf:"dnshark_ingress"`
 	DnsharkReceived *ebpf.Program `ebpf:"dnshark_received"`
 	DnsharkSeed     *ebpf.Program `ebpf:"dnshark_seed"`
+	DnsharkSendmsg4 *ebpf.Program `ebpf:"dnshark_sendmsg4"`
+	DnsharkSendmsg6 *ebpf.Program `ebpf:"dnshark_sendmsg6"`
 	DnsharkSent     *ebpf.Program `ebpf:"dnshark_sent"`
 }
 
@@ -228,6 +234,8 @@ func (p *DnsharkPrograms) Close() error {
 		p.DnsharkIngress,
 		p.DnsharkReceived,
 		p.DnsharkSeed,
+		p.DnsharkSendmsg4,
+		p.DnsharkSendmsg6,
 		p.DnsharkSent,
 	)
 }

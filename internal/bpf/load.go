@@ -33,7 +33,7 @@ type Objects struct {
 	// NoSeed says why Seed is nil. Then nobody owns a socket that is older than
 	// the programs, before it sends.
 	NoSeed error
-	// NoSockets says why Sent and Received are nil: the kernel is older than 6.3.
+	// NoSockets says why the socketPrograms are nil: the kernel is older than 6.3.
 	// Then a TCP socket on which several processes send has no known sender, and
 	// nobody is known to have received an answer.
 	NoSockets error
@@ -57,6 +57,8 @@ type birthPrograms struct {
 type socketPrograms struct {
 	Sent     *ebpf.Program `ebpf:"dnshark_sent"`
 	Received *ebpf.Program `ebpf:"dnshark_received"`
+	Sendmsg4 *ebpf.Program `ebpf:"dnshark_sendmsg4"`
+	Sendmsg6 *ebpf.Program `ebpf:"dnshark_sendmsg6"`
 }
 
 type seedPrograms struct {
@@ -66,7 +68,7 @@ type seedPrograms struct {
 // Close frees everything.
 func (o *Objects) Close() error {
 	err := o.DnsharkMaps.Close()
-	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Exit, o.Sent, o.Received, o.Seed} {
+	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Exit, o.Sent, o.Received, o.Sendmsg4, o.Sendmsg6, o.Seed} {
 		err = errors.Join(err, p.Close())
 	}
 	return err

@@ -136,13 +136,27 @@ func attach(l *Lane, objs *bpf.Objects, o Options) error {
 	// After the packet hooks, so that no packet seems to have left without a
 	// system call.
 	if objs.NoSockets == nil {
-		for _, prog := range []*ebpf.Program{objs.Sent, objs.Received} {
-			if ln, err := link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
-				objs.NoSockets = err
-			} else {
-				l.links = append(l.links, ln)
-			}
+		objs.NoSockets = attachSockets(l, objs, cgroup)
+	}
+	return nil
+}
+
+func attachSockets(l *Lane, objs *bpf.Objects, cgroup *os.File) error {
+	for prog, at := range map[*ebpf.Program]ebpf.AttachType{
+		objs.Sendmsg4: ebpf.AttachCGroupUDP4Sendmsg, objs.Sendmsg6: ebpf.AttachCGroupUDP6Sendmsg,
+	} {
+		ln, err := link.AttachRawLink(link.RawLinkOptions{Target: int(cgroup.Fd()), Program: prog, Attach: at})
+		if err != nil {
+			return err
 		}
+		l.links = append(l.links, ln)
+	}
+	for _, prog := range []*ebpf.Program{objs.Sent, objs.Received} {
+		ln, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if err != nil {
+			return err
+		}
+		l.links = append(l.links, ln)
 	}
 	return nil
 }

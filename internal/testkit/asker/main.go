@@ -19,6 +19,7 @@
 //	child S HOW ID NAME   the same as ask, by a child process, whose id is the answer
 //	close S
 //	forge PORT ID NAME    an answer from 127.0.0.2 to 127.0.0.1:PORT, to a question that nobody asked
+//	queue -               lets pass, from now on, what netfilter queues (NFQUEUE 0)
 //	burst TAG N           N questions about TAG-i over a few sockets, with their answers
 package main
 
@@ -103,6 +104,8 @@ func do(command, name string, args []string) (any, error) {
 		s, err := get()
 		sockets[name] = s
 		return "ok", err
+	case "queue":
+		return "ok", queue()
 	case "forge":
 		to, _ := strconv.Atoi(name)
 		id, _ := strconv.Atoi(args[0])
