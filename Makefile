@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench bench-live kernels profile fuzz deps clean
+.PHONY: build test lint generate check-generated bench bench-live kernels profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -52,6 +52,11 @@ kernels: deps
 profile:
 	CGO_ENABLED=0 go test -run '^$$' -bench '^BenchmarkRead$$' -benchtime 100x -cpu 1 -o /dev/null \
 		-cpuprofile $(CURDIR)/cmd/dnshark/default.pgo ./cmd/dnshark
+
+# Instructions per response (valgrind) and allocations, against what is
+# committed. UPDATE=1 commits what is measured. `make test` runs these tests too.
+guard:
+	UPDATE_GUARD=$(UPDATE) CGO_ENABLED=0 go test -count=1 -v -run 'TestGuard|TestNoAllocation' ./cmd/dnshark ./internal/line
 
 fuzz:
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh

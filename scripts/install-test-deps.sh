@@ -11,6 +11,7 @@ unbound:unbound
 named:bind9
 dnsperf:dnsperf
 tshark:tshark
+valgrind:valgrind
 ip:iproute2
 iptables-legacy:iptables
 busybox:busybox-static
