@@ -70,6 +70,7 @@ func checkDoctor(t *testing.T, granted privilege.Set, caps []uintptr) {
 		"current task": has(unix.CAP_BPF, unix.CAP_PERFMON), "typed task": has(unix.CAP_BPF, unix.CAP_PERFMON),
 		"tp_btf/sched_process_exec": has(unix.CAP_BPF, unix.CAP_PERFMON), "tp_btf/sched_process_fork": has(unix.CAP_BPF, unix.CAP_PERFMON),
 		"tp_btf/sock_send_length": has(unix.CAP_BPF, unix.CAP_PERFMON), "tp_btf/sock_recv_length": has(unix.CAP_BPF, unix.CAP_PERFMON),
+		"tp_btf/sched_process_exit": has(unix.CAP_BPF, unix.CAP_PERFMON), "cgroup/sendmsg4": has(unix.CAP_BPF, unix.CAP_NET_ADMIN), "cgroup/sendmsg6": has(unix.CAP_BPF, unix.CAP_NET_ADMIN),
 		"iter/task_file":    has(unix.CAP_BPF, unix.CAP_PERFMON),
 		"cgroup_skb/egress": sockets, "cgroup_skb/ingress": sockets, "sockets": sockets,
 		"interfaces": interfaces, "executables": has(unix.CAP_SYS_PTRACE),

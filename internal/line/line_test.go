@@ -158,7 +158,7 @@ func TestNoAllocation(t *testing.T) {
 			Lane:    lane,
 			Decoder: decode.New(decode.Options{Messages: true, Copy: w.parallel}),
 			Stages: []line.Stage{
-				policy.Observer{Client: true}, pair.NewTable(int64(time.Millisecond), 0), processes, kind.NewMarker(kinds),
+				&policy.Observer{Client: true}, pair.NewTable(int64(time.Millisecond), 0), processes, kind.NewMarker(kinds),
 			},
 			Writer: writer,
 			Host:   "host",
