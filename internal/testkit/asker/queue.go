@@ -11,7 +11,7 @@ import (
 // The queue of netfilter, as in linux/netfilter/nfnetlink_queue.h.
 const (
 	subsysQueue = 3 << 8
-	msgPacket   = subsysQueue | 0
+	msgPacket   = subsysQueue
 	msgVerdict  = subsysQueue | 1
 	msgConfig   = subsysQueue | 2
 
