@@ -100,8 +100,9 @@ enum {
 	OWNER_DEFERRED = 8, /* UDP: a system call finished before its packet left */
 	OWNER_ASKS = 16, /* packets go to a DNS port */
 	OWNER_READERS = 32, /* several processes have received */
-	OWNER_HELD = 128, /* id has the socket open; nobody was seen to send */
 	OWNER_MUDDLED = 64, /* UDP: several packets have waited at once, and some still do */
+	OWNER_HELD = 128, /* id has the socket open; nobody was seen to send */
+	OWNER_CALLED = 256, /* UDP, not connected: somebody is about to send to a DNS port */
 };
 
 struct {
@@ -393,7 +394,7 @@ static __always_inline void attribute(struct __sk_buff *skb, struct record *rec,
 	bpf_spin_lock(&o->lock);
 	if (sender && sends(o, &rec->id, udp, seq)) {
 		if (o->flags & OWNER_HELD) {
-			o->flags = 0;
+			o->flags &= OWNER_CALLED;
 			o->from = seq;
 		} else if (!same_process(&o->id, &rec->id)) {
 			if (o->id.tgid)
@@ -814,10 +815,10 @@ int dnshark_sent(__u64 *ctx)
 	struct identity id;
 	struct owner *o;
 	__u32 n = ctx[1], end = 0;
-	bool tcp, whole;
+	bool tcp, whole, dns;
 
 	o = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if ((!o || o->flags & OWNER_HELD) && !to_dns(sk))
+	if ((!o || (o->flags & (OWNER_HELD | OWNER_CALLED)) == OWNER_HELD) && !to_dns(sk))
 		return 0;
 	if ((int)n <= 0 || !identify_current(&id))
 		return 0;
@@ -828,12 +829,13 @@ int dnshark_sent(__u64 *ctx)
 	if (by_process && !id.refused)
 		remember_wanted(sk);
 	tcp = sk->sk_protocol == IPPROTO_TCP;
+	dns = to_dns(sk);
 	if (tcp)
 		end = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
 
 	bpf_spin_lock(&o->lock);
 	if (o->flags & OWNER_HELD) {
-		o->flags = 0;
+		o->flags &= OWNER_CALLED;
 		o->id.tgid = 0;
 	}
 	if (tcp) {
@@ -849,16 +851,19 @@ int dnshark_sent(__u64 *ctx)
 		}
 		o->end = end;
 		o->flags |= OWNER_FINISHED;
-	} else if (!(o->flags & OWNER_SHARED) && !(o->flags & OWNER_SENT && same_process(&o->id, &id))) {
-		o->flags |= OWNER_DEFERRED | OWNER_ASKS;
-		o->id = id;
-	} else if (o->flags & OWNER_DEFERRED && !same_process(&o->id, &id)) {
-		o->flags |= OWNER_SHARED;
-		o->id = id;
-	} else if (o->flags & OWNER_SENT && same_process(&o->id, &id)) {
-		o->flags &= ~OWNER_DEFERRED;
+	} else if (dns || o->flags & OWNER_CALLED) {
+		if (o->flags & OWNER_SENT && same_process(&o->id, &id)) {
+			o->flags &= ~OWNER_DEFERRED;
+		} else if (o->flags & OWNER_DEFERRED) {
+			if (!same_process(&o->id, &id))
+				o->flags |= OWNER_SHARED;
+			o->id = id;
+		} else if (!(o->flags & OWNER_SHARED)) {
+			o->flags |= OWNER_DEFERRED | OWNER_ASKS;
+			o->id = id;
+		}
 	}
-	o->flags &= ~OWNER_SENT;
+	o->flags &= ~(OWNER_SENT | OWNER_CALLED);
 	bpf_spin_unlock(&o->lock);
 	return 0;
 }
@@ -869,8 +874,16 @@ int dnshark_sent(__u64 *ctx)
  */
 static __always_inline int call(struct bpf_sock_addr *ctx)
 {
-	if (is_dns_port(ctx->user_port) && ctx->sk)
-		bpf_sk_storage_get(&owners, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct owner *o;
+
+	if (!is_dns_port(ctx->user_port) || !ctx->sk)
+		return 1;
+	o = bpf_sk_storage_get(&owners, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (o) {
+		bpf_spin_lock(&o->lock);
+		o->flags |= OWNER_CALLED;
+		bpf_spin_unlock(&o->lock);
+	}
 	return 1;
 }
 
@@ -901,7 +914,7 @@ int dnshark_received(__u64 *ctx)
 	struct task_struct *t;
 	struct record *rec;
 	struct owner *o;
-	bool tcp, sure;
+	bool tcp, sure, again;
 	__u64 start;
 
 	o = bpf_sk_storage_get(&owners, sk, 0, 0);
@@ -916,11 +929,14 @@ int dnshark_received(__u64 *ctx)
 
 	bpf_spin_lock(&o->lock);
 	waiting = o->waiting;
-	if (o->reader && (o->reader != reader || o->reader_start != start))
+	again = o->reader == reader && o->reader_start == start;
+	if (o->reader && !again)
 		o->flags |= OWNER_READERS;
 	o->reader = reader;
 	o->reader_start = start;
-	sure = !(o->flags & OWNER_READERS) || (!tcp && waiting == 1 && !(o->flags & OWNER_MUDDLED));
+	sure = !(o->flags & OWNER_READERS) && (tcp || again);
+	if (!tcp && waiting == 1 && !(o->flags & OWNER_MUDDLED))
+		sure = true;
 	if (waiting > 1)
 		o->flags |= OWNER_MUDDLED;
 	o->waiting = tcp || !waiting ? 0 : waiting - 1;

@@ -3,6 +3,7 @@
 package ebpf
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -179,5 +180,39 @@ func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; i < b.N; i += batchFrames {
 		fill(batch, s)
+	}
+}
+
+func TestReceipts(t *testing.T) {
+	b := newBatch()
+	packet := func(cookie uint64, flags uint8) {
+		s := sample(20, 128, bpf.WhoNobody)
+		r := (*bpf.Record)(unsafe.Pointer(&s[0]))
+		r.Cookie, r.Flags, r.Dir = cookie, flags, 1
+		b.add(s)
+	}
+	receipt := func(cookie uint64, nth, who uint32) {
+		s := sample(0, 0, 0)
+		*(*bpf.Record)(unsafe.Pointer(&s[0])) = bpf.Record{Cookie: cookie, CapLen: nth, Dir: bpf.Receipt, ID: event.Identity{TGID: who}}
+		b.add(s)
+	}
+	receipt(1, 1, 10) // of a packet that was handed over before
+	packet(1, bpf.RecordAwaited)
+	packet(1, bpf.RecordAwaited)
+	packet(1, 0)
+	packet(2, bpf.RecordAwaited)
+	receipt(1, 2, 11)
+	receipt(2, 0, 12)
+	packet(2, bpf.RecordAwaited)
+	packet(2, bpf.RecordAwaited)
+	receipt(2, 0, 13)
+	var got []uint32
+	for _, f := range b.frames[:b.n] {
+		if got = append(got, 0); f.Receiver != nil {
+			got[len(got)-1] = f.Receiver.TGID
+		}
+	}
+	if want := []uint32{11, 0, 0, 12, 13, 13}; !slices.Equal(got, want) {
+		t.Errorf("received by %v, want %v", got, want)
 	}
 }

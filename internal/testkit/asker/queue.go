@@ -12,8 +12,8 @@ import (
 const (
 	subsysQueue = 3 << 8
 	msgPacket   = subsysQueue
-	msgVerdict  = subsysQueue | 1
-	msgConfig   = subsysQueue | 2
+	msgVerdict  = subsysQueue + 1
+	msgConfig   = subsysQueue + 2
 
 	attrPacketHdr  = 1 // of a packet
 	attrVerdictHdr = 2 // of a verdict
