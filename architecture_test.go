@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind"},
 	"internal/privilege":       {},
+	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},
 	"internal/nearest":         {},
 	"internal/filter":          {"event", "internal/nearest", "internal/suffix"},

@@ -49,6 +49,7 @@ type options struct {
 	ringMemory     int // MiB
 
 	iface    string
+	metrics  string
 	duration time.Duration
 	observer string
 	args     string
@@ -91,6 +92,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
+	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics at an `ADDRESS` of this host, as 127.0.0.1:9553 or unix:/run/dnshark.sock")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
 	o.choice.add(f)

@@ -10,6 +10,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/metrics"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
 	"github.com/dnshark-io/dnshark/internal/policy"
@@ -28,8 +29,11 @@ type reporter struct {
 	tally   *output.Tally
 	next    line.Writer
 	json    bool
-	out     io.Writer
-	due     atomic.Bool
+
+	recorder metrics.Recorder
+	asked    chan chan *metrics.Snapshot // nil without metrics
+	out      io.Writer
+	due      atomic.Bool
 
 	observer  *policy.Observer
 	responses policy.Responses
@@ -46,6 +50,9 @@ func (r *reporter) Write(b *event.Batch) (*event.Batch, error) {
 	b, err := r.next.Write(b)
 	if r.due.CompareAndSwap(true, false) {
 		r.print(false)
+	}
+	if r.asked != nil {
+		r.answer()
 	}
 	return b, err
 }

@@ -111,6 +111,14 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if needs&kind.NeedPairing != 0 {
 		stages = append(stages, table)
 	}
+	stopMetrics, err := o.serveMetrics(report)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	if o.metrics != "" {
+		stages = append(stages, &report.recorder)
+	}
 	if byProcess(&choice) || len(o.command) > 0 {
 		stages = append(stages, &report.processes)
 	}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dnshark-io/dnshark/internal/metrics"
+)
+
+// patience is for how long a request for metrics waits for the worker, which
+// looks up at least every 100 ms.
+const patience = time.Second
+
+// snapshot asks the worker for its counters. Any goroutine may call it.
+func (r *reporter) snapshot(ctx context.Context) (*metrics.Snapshot, error) {
+	reply := make(chan *metrics.Snapshot, 1)
+	select {
+	case r.asked <- reply:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(patience):
+		return nil, errors.New("the worker is stuck")
+	}
+	select {
+	case s := <-reply:
+		return s, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(patience):
+		return nil, errors.New("the worker is stuck")
+	}
+}
+
+// answer answers a request, when there is one. Only the worker calls it.
+func (r *reporter) answer() {
+	select {
+	case reply := <-r.asked:
+		s := &metrics.Snapshot{Recorder: r.recorder}
+		add := func(account, side string, counts []count) {
+			for _, c := range counts {
+				s.Counts = append(s.Counts, metrics.Count{Account: account, Side: side, What: c.name, N: c.n})
+			}
+		}
+		for _, a := range r.accounts() {
+			if a.name != "frames" { // of which some wait in the ring until the end
+				add(a.name, "in", a.in)
+				add(a.name, "out", a.out)
+			}
+		}
+		add("", "also", r.also())
+		reply <- s
+	default:
+	}
+}
+
+// serveMetrics serves the report's counters until the returned function is
+// called.
+func (o *options) serveMetrics(r *reporter) (stop func(), err error) {
+	if o.metrics == "" {
+		return func() {}, nil
+	}
+	listener, err := metrics.Listen(o.metrics)
+	if err != nil {
+		return nil, withExit(exitUsage, fmt.Errorf("--metrics: %w", err))
+	}
+	r.asked = make(chan chan *metrics.Snapshot)
+	server := &metrics.Server{Snapshot: r.snapshot, Version: versionText()}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(ctx, listener); err != nil {
+			fmt.Fprintf(o.std.err, "dnshark: metrics: %s\n", oneLine(err))
+		}
+	}()
+	return func() { cancel(); <-done }, nil
+}
