@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -97,6 +98,23 @@ func (in *input) wait() error {
 			return err
 		}
 	}
+}
+
+// stream reads what somebody else opened, counting.
+type stream struct {
+	r     io.Reader
+	ctx   context.Context
+	count *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := s.r.Read(p)
+	s.count.Add(int64(n))
+	return n, err
 }
 
 func isTerminal(f *os.File) bool {

@@ -30,13 +30,15 @@ const MaxFrame = 256 << 10
 
 // Options for reading.
 type Options struct {
-	Stdin *os.File // what "-" means, default os.Stdin
+	Stdin  *os.File  // what "-" means, default os.Stdin
+	Reader io.Reader // what "-" means instead, when it is set
 }
 
 // Source is a list of files.
 type Source struct {
-	paths []string
-	stdin *os.File
+	paths  []string
+	stdin  *os.File
+	reader io.Reader
 }
 
 // New returns a source for the files, read in the order given.
@@ -44,7 +46,7 @@ func New(paths []string, o Options) *Source {
 	if o.Stdin == nil {
 		o.Stdin = os.Stdin
 	}
-	return &Source{paths, o.Stdin}
+	return &Source{paths, o.Stdin, o.Reader}
 }
 
 // Open returns one lane, which reads all files: their packets stay in order.
@@ -125,7 +127,13 @@ func (l *Lane) readFile(ctx context.Context, path string, take func([]source.Fra
 		}
 		defer f.Close()
 	}
-	err := l.readInput(ctx, f, take)
+	err := error(nil)
+	if path == "-" && l.source.reader != nil {
+		name = "capture"
+		err = l.readStream(ctx, &stream{l.source.reader, ctx, &l.octets}, take)
+	} else {
+		err = l.readInput(ctx, f, take)
+	}
 	if errors.Is(err, ErrCut) {
 		return fmt.Errorf("%s: %w; all packets before that were read", name, err)
 	}
@@ -143,6 +151,12 @@ func (l *Lane) readInput(ctx context.Context, f *os.File, take func([]source.Fra
 	if err != nil {
 		return err
 	}
+	return l.readStream(ctx, in, take)
+}
+
+func (l *Lane) readStream(ctx context.Context, in io.Reader, take func([]source.Frame) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	plain, err := decompress(in)
 	if err != nil {
 		return err
