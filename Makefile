@@ -1,13 +1,15 @@
 # build, test, lint, generate, bench: see CONTRIBUTING.md.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+# Without tracing pages, which nobody serves, the gRPC client is 3 MB smaller.
+TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
 .PHONY: build test lint generate check-generated bench bench-live kernels profile guard fuzz deps clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
 
 # Everything, live tests included. They need root; without it they say what
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.

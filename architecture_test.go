@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/pair":            {"dnswire", "event"},
 	"internal/ends":            {"dnswire", "event"},
 	"internal/proc":            {"event"},
+	"internal/container":       {"event", "internal/proc"},
 	"internal/kind":            {"dnswire", "event", "internal/nearest"},
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind"},

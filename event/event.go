@@ -76,9 +76,11 @@ type Party struct {
 	ID          *Identity // nil when unknown
 	Attribution Attribution
 	// Doubt is what another method says, when that is evidence against ID.
-	Doubt   Candidate
-	Process *Process // what else is known of it, nil when nothing is
-	User    string   // name of ID.UID, any octet, "" when unknown
+	Doubt     Candidate
+	Process   *Process   // what else is known of it, nil when nothing is
+	User      string     // name of ID.UID, any octet, "" when unknown
+	Container *Container // nil outside of containers, and when unknown
+	Unit      string     // systemd unit, "" in containers and when unknown
 }
 
 // AtSocket returns who stands at the socket of a message that came in, as far as

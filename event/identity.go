@@ -42,6 +42,12 @@ type Birth struct {
 	Args        string   // after execve: as in Process, with the secrets
 }
 
+// Cgroup says that a cgroup of version 2 was made.
+type Cgroup struct {
+	ID   uint64
+	Path string // from the root of the hierarchy, any octet
+}
+
 // AppendComm appends the process name as printable ASCII (see AppendSafe).
 func (id *Identity) AppendComm(dst []byte) []byte {
 	return appendSafeComm(dst, &id.Comm)

@@ -17,7 +17,7 @@ import (
 const (
 	maxQuestionList = 8 << 10
 	maxResponseList = 20 << 10
-	maxMessage      = 30 << 10
+	maxMessage      = 28 << 10
 )
 
 // keep drops the element of a list that was appended last, at before, if the
@@ -383,10 +383,23 @@ func appendReceiver(dst []byte, e *Event) []byte {
 	return append(dst, '}')
 }
 
+// appendPlace appends where a task runs, which is known of a socket's maker even
+// if nothing else is.
+func appendPlace(dst []byte, who *Party) []byte {
+	dst = AppendUint(append(dst, `,"cgroup_id":`...), who.ID.Cgroup)
+	if who.Unit != "" {
+		dst, _ = appendCut(append(dst, `,"unit":`...), who.Unit, maxContainerText)
+	}
+	if who.Container != nil {
+		dst = appendContainer(append(dst, `,"container":`...), who.Container)
+	}
+	return dst
+}
+
 func appendParty(dst []byte, who *Party) []byte {
 	dst = append(append(append(dst, `{"attribution":"`...), who.Attribution.String()...), '"')
 	if id := who.ID; id != nil && !id.Known() {
-		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
+		dst = appendPlace(dst, who)
 	} else if id != nil {
 		dst = AppendUint(append(dst, `,"pid":`...), uint64(id.TGID))
 		dst = AppendUint(append(dst, `,"tid":`...), uint64(id.TID))
@@ -401,7 +414,7 @@ func appendParty(dst []byte, who *Party) []byte {
 		if p := who.Process; p != nil {
 			dst = p.appendTo(dst)
 		}
-		dst = AppendUint(append(dst, `,"cgroup_id":`...), id.Cgroup)
+		dst = appendPlace(dst, who)
 		dst = AppendUint(append(dst, `,"netns":`...), uint64(id.NetNS))
 		dst = AppendUint(append(dst, `,"pidns":`...), uint64(id.PidNS))
 	}

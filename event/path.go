@@ -320,7 +320,7 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 			},
 			Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, get(of(e).Process)) }}
 	}
-	return []*Path{
+	return append([]*Path{
 		{Name: prefix + ".attribution", Kind: KindText, Doc: "method that found the process",
 			Count: func(e *Event) int {
 				if e.Observer == Passive || of(e) == &e.Server && e.Server.ID == nil {
@@ -382,7 +382,7 @@ func partyPaths(prefix string, of func(*Event) *Party) []*Path {
 		{Name: prefix + ".disagreement.comm", Kind: KindText, Doc: "name of that process",
 			Count: func(e *Event) int { return present(of(e).Doubt.ID) },
 			Text:  func(dst []byte, e *Event, _ int) []byte { return of(e).Doubt.ID.AppendComm(dst) }},
-	}
+	}, containerPaths(prefix, of)...)
 }
 
 func present(id *Identity) int {

@@ -18,6 +18,8 @@ busybox:busybox-static
 curl:curl
 musl-gcc:musl-tools
 python3:python3
+containerd:containerd
+runc:runc
 clang-19:clang-19
 llvm-strip-19:llvm-19
 '

@@ -82,6 +82,8 @@ type party struct {
 		Method string `json:"method"`
 		PID    int    `json:"pid"`
 	} `json:"disagreement"`
+	Unit      string         `json:"unit"`
+	Container *seenContainer `json:"container"`
 }
 
 // agent is a running dnshark whose JSON is read as it comes.

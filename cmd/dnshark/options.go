@@ -13,6 +13,7 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
@@ -52,6 +53,7 @@ type options struct {
 	metrics  string
 	duration time.Duration
 	observer string
+	runtimes []string
 	args     string
 	exeHash  bool
 
@@ -94,6 +96,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics at an `ADDRESS` of this host, as 127.0.0.1:9553 or unix:/run/dnshark.sock")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
+	f.StringSliceVar(&o.runtimes, "container-runtime", []string{"auto"}, "`LIST` of sockets of container runtimes to ask for names, images and labels: auto, unix:///PATH, or none alone")
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
 	o.choice.add(f)
 	f.StringVar(&o.args, "args", "redacted", "what to `SHOW` of command lines: none, redacted (no values of arguments that look secret) or all")
@@ -115,12 +118,13 @@ func (o *options) complete(cmd *cobra.Command) {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
 	for flag, f := range map[string]cobra.CompletionFunc{
-		"events":       values(events...),
-		"output":       values(output.Formats...),
-		"stats-format": values("text", "json"),
-		"observer":     values("client", "server", "both"),
-		"args":         values(proc.ArgsNames...),
-		"ports":        values("53", "5353", "5355", "any"),
+		"events":            values(events...),
+		"output":            values(output.Formats...),
+		"stats-format":      values("text", "json"),
+		"observer":          values("client", "server", "both"),
+		"args":              values(proc.ArgsNames...),
+		"ports":             values("53", "5353", "5355", "any"),
+		"container-runtime": values("auto", "none", "unix://"),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 			panic(err) // a flag of that name does not exist
@@ -199,6 +203,15 @@ func (o *options) processes() (*proc.Table, error) {
 		table.HashExes()
 	}
 	return table, nil
+}
+
+// containerRuntimes returns whom to ask about containers.
+func (o *options) containerRuntimes() (*container.Runtimes, error) {
+	r, err := container.ParseRuntimes(o.runtimes)
+	if err != nil {
+		return nil, usagef("--container-runtime: %v", err)
+	}
+	return r, nil
 }
 
 // encoder returns the encoder that was asked for, or the one that fits out.

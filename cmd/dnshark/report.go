@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
@@ -42,6 +43,7 @@ type reporter struct {
 	// What was asked for by expressions and policies; policies may be nil.
 	expression expression
 	policies   *policy.Stage
+	runtimes   *container.Runtimes
 }
 
 // Write implements line.Writer. When the batch is gone, all that was decoded has
@@ -105,7 +107,7 @@ func (r *reporter) also() []count {
 	p := r.table.Stats
 	return []count{
 		{r.lane.Stats().Truncated, "packets_cut"},
-		{r.birthsLost(), "births_lost"}, {r.followLost(), "follow_lost"},
+		{r.birthsLost(), "births_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
 		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/ends"
 	"github.com/dnshark-io/dnshark/internal/kind"
@@ -49,6 +50,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 			return err
 		}
 		defer processes.Close()
+	}
+	runtimes, err := o.containerRuntimes()
+	if err != nil {
+		return err
 	}
 	terminal, sink := o.std.out, io.Writer(o.std.out)
 	if o.file != "" {
@@ -93,7 +98,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	marker := kind.NewMarker(kinds)
 	tally := &output.Tally{Next: writer}
-	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, tally: tally, next: tally, out: o.std.err}
+	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, tally: tally, next: tally, runtimes: runtimes, out: o.std.err}
 	report.observer, report.json = observers, o.statsFormat == "json"
 	table.UpToEnd = len(o.command) > 0
 	var stages []line.Stage
@@ -122,8 +127,14 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if byProcess(&choice) || len(o.command) > 0 {
 		stages = append(stages, &report.processes)
 	}
+	var births []line.Births
+	var containers *container.Table
 	if live {
-		stages = append(stages, processes)
+		runtimes.Run()
+		defer runtimes.Close()
+		containers = container.NewTable(container.OpenCgroups(), runtimes)
+		stages = append(stages, processes, containers)
+		births = []line.Births{processes, containers}
 	}
 	if wanted != nil {
 		report.expression.filter = wanted
@@ -147,7 +158,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	report.worker = worker
 	if live {
-		worker.Births = processes
+		worker.Births, worker.Cgroups = births, containers
 		worker.Clock = func() int64 { return time.Now().UnixNano() }
 	}
 	defer report.every(o.stats)()

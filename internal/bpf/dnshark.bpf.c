@@ -682,7 +682,7 @@ static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, cha
 	return 0;
 }
 
-static __always_inline struct birth *new_birth(struct task_struct *t, const __u8 kind, const __u32 size)
+static __always_inline struct birth *new_birth(const __u8 kind, const __u32 size)
 {
 	struct birth *b = bpf_ringbuf_reserve(&packets, sizeof(*b) + size, 0);
 	__u32 zero = 0;
@@ -697,7 +697,6 @@ static __always_inline struct birth *new_birth(struct task_struct *t, const __u8
 	__builtin_memset(b, 0, __builtin_offsetof(struct birth, id));
 	b->time = bpf_ktime_get_ns();
 	b->kind = kind;
-	identify(&b->id, t, true);
 	b->zero3[0] = b->zero3[1] = 0;
 	return b;
 }
@@ -722,9 +721,10 @@ int dnshark_exec(__u64 *ctx)
 	__u64 start, n;
 	struct birth *b;
 
-	b = new_birth(t, BIRTH_EXEC, 2 * PATH_BYTES + ARGS_BYTES);
+	b = new_birth(BIRTH_EXEC, 2 * PATH_BYTES + ARGS_BYTES);
 	if (!b)
 		return 0;
+	identify(&b->id, t, true);
 	b->cwd_len = path_of(BPF_CORE_READ(t, fs, pwd.mnt), BPF_CORE_READ(t, fs, pwd.dentry),
 			     b->data + PATH_BYTES + ARGS_BYTES);
 	if (mm) {
@@ -767,9 +767,10 @@ int dnshark_fork(__u64 *ctx)
 		return 0; /* a thread, of this process or of the kernel */
 	if (follow_forks)
 		follow_child(parent->tgid, child->tgid);
-	b = new_birth(child, BIRTH_FORK, 0);
+	b = new_birth(BIRTH_FORK, 0);
 	if (!b)
 		return 0;
+	identify(&b->id, child, true);
 	b->parent_tgid = parent->tgid;
 	b->parent_start = parent->group_leader->start_boottime;
 	deliver(b);
@@ -1003,5 +1004,31 @@ int dnshark_seed(struct bpf_iter__task_file *ctx)
 		o->flags |= OWNER_SHARED;
 	}
 	bpf_spin_unlock(&o->lock);
+	return 0;
+}
+
+/*
+ * cgroup_mkdir(struct cgroup *, const char *path). The runtime of a container is
+ * asked as soon as this is read, and the container may be gone in 50 ms, so the
+ * reader is woken.
+ */
+SEC("tp_btf/cgroup_mkdir")
+int dnshark_cgroup(__u64 *ctx)
+{
+	struct cgroup *cgroup = (void *)ctx[0];
+	struct birth *b;
+	long n;
+
+	if (cgroup->root->hierarchy_id)
+		return 0; /* of cgroup v1 */
+	b = new_birth(BIRTH_CGROUP, CGROUP_BYTES);
+	if (!b)
+		return 0;
+	__builtin_memset(&b->id, 0, sizeof(b->id));
+	b->id.cgroup = cgroup->kn->id;
+	n = bpf_probe_read_kernel_str(b->data, CGROUP_BYTES, (void *)ctx[1]);
+	/* Without the NUL. A path that fills the space is cut, and unknown. */
+	b->path_len = n > 1 && n < CGROUP_BYTES ? n - 1 : 0;
+	bpf_ringbuf_submit(b, wakeup());
 	return 0;
 }

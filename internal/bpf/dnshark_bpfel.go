@@ -23,6 +23,7 @@ const (
 	DnsharkMapReader           = "reader"
 	DnsharkMapTraced           = "traced"
 	DnsharkMapVerdicts         = "verdicts"
+	DnsharkProgDnsharkCgroup   = "dnshark_cgroup"
 	DnsharkProgDnsharkEgress   = "dnshark_egress"
 	DnsharkProgDnsharkExec     = "dnshark_exec"
 	DnsharkProgDnsharkExit     = "dnshark_exit"
@@ -95,6 +96,7 @@ type DnsharkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnsharkProgramSpecs struct {
+	DnsharkCgroup   *ebpf.ProgramSpec `ebpf:"dnshark_cgroup"`
 	DnsharkEgress   *ebpf.ProgramSpec `ebpf:"dnshark_egress"`
 	DnsharkExec     *ebpf.ProgramSpec `ebpf:"dnshark_exec"`
 	DnsharkExit     *ebpf.ProgramSpec `ebpf:"dnshark_exit"`
@@ -213,6 +215,7 @@ type DnsharkVariables struct {
 //
 // It can be passed to LoadDnsharkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnsharkPrograms struct {
+	DnsharkCgroup   *ebpf.Program `ebpf:"dnshark_cgroup"`
 	DnsharkEgress   *ebpf.Program `ebpf:"dnshark_egress"`
 	DnsharkExec     *ebpf.Program `ebpf:"dnshark_exec"`
 	DnsharkExit     *ebpf.Program `ebpf:"dnshark_exit"`
@@ -227,6 +230,7 @@ type DnsharkPrograms struct {
 
 func (p *DnsharkPrograms) Close() error {
 	return _DnsharkClose(
+		p.DnsharkCgroup,
 		p.DnsharkEgress,
 		p.DnsharkExec,
 		p.DnsharkExit,

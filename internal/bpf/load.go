@@ -37,7 +37,7 @@ type Objects struct {
 	// Then a TCP socket on which several processes send has no known sender, and
 	// nobody is known to have received an answer.
 	NoSockets error
-	// NoBirths says why Exec, Fork and Exit are nil, where the kernel does not have
+	// NoBirths says why Exec, Fork, Exit and Cgroup are nil, where the kernel does not have
 	// these tracepoints or refuses them. Packets are captured all the same.
 	NoBirths error
 }
@@ -51,6 +51,8 @@ type birthPrograms struct {
 	Exec *ebpf.Program `ebpf:"dnshark_exec"`
 	Fork *ebpf.Program `ebpf:"dnshark_fork"`
 	Exit *ebpf.Program `ebpf:"dnshark_exit"`
+	// Cgroup tells of new cgroups.
+	Cgroup *ebpf.Program `ebpf:"dnshark_cgroup"`
 }
 
 // socketPrograms are told what system calls did on sockets.
@@ -68,7 +70,7 @@ type seedPrograms struct {
 // Close frees everything.
 func (o *Objects) Close() error {
 	err := o.DnsharkMaps.Close()
-	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Exit, o.Sent, o.Received, o.Sendmsg4, o.Sendmsg6, o.Seed} {
+	for _, p := range []*ebpf.Program{o.Egress, o.Ingress, o.Exec, o.Fork, o.Exit, o.Cgroup, o.Sent, o.Received, o.Sendmsg4, o.Sendmsg6, o.Seed} {
 		err = errors.Join(err, p.Close())
 	}
 	return err

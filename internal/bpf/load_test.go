@@ -118,7 +118,7 @@ func TestVerifier(t *testing.T) {
 		if objs.NoBirths != nil || objs.NoSockets != nil && kernelHas(t, "btf_trace_sock_send_length") || objs.NoSeed != nil {
 			t.Errorf("%+v: %+v, %+v, %+v", c, objs.NoBirths, objs.NoSockets, objs.NoSeed)
 		}
-		for _, p := range []*ebpf.Program{objs.Egress, objs.Exec, objs.Fork, objs.Sent, objs.Received, objs.Seed} {
+		for _, p := range []*ebpf.Program{objs.Egress, objs.Exec, objs.Fork, objs.Cgroup, objs.Sent, objs.Received, objs.Seed} {
 			if p == nil {
 				continue
 			}

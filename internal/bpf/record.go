@@ -24,9 +24,12 @@ const (
 	PathBytes = 768 // of the paths of executable and working directory
 	ArgsBytes = 256 // of a command line
 
-	BirthFork = 3 // Birth.Kind; lower ones are the direction of a packet
-	BirthExec = 4
-	Receipt   = 5 // a Record: ID took from the socket what came in
+	CgroupBytes = 1024 // of a cgroup's path
+
+	BirthFork   = 3 // Birth.Kind; lower ones are the direction of a packet
+	BirthExec   = 4
+	Receipt     = 5 // a Record: ID took from the socket what came in
+	BirthCgroup = 6
 
 	WakeBytes = 64 << 10 // that wait in the ring wake a reader from its nap
 
@@ -57,8 +60,10 @@ type Record struct {
 
 // Birth is the header of a sample about a process. When Kind is BirthExec,
 // PathBytes, ArgsBytes and PathBytes octets follow, of which PathLen-1, ArgsLen
-// and CwdLen-1 are used; a length of 0 means unknown. Paths are there in reverse: file name, directory, and so on up
-// to the root, each with a NUL.
+// and CwdLen-1 are used; a length of 0 means unknown. Paths are there in
+// reverse: file name, directory, and so on up to the root, each with a NUL. When
+// Kind is BirthCgroup, CgroupBytes octets follow, of which PathLen are the path of
+// the cgroup ID.Cgroup; nothing else of ID is filled.
 type Birth struct {
 	Time        uint64 // CLOCK_MONOTONIC
 	ParentStart uint64

@@ -14,14 +14,16 @@
 #define NAME_BYTES 256 /* NAME_MAX and its NUL */
 #define PATH_BYTES (512 + NAME_BYTES)
 #define ARGS_BYTES 256
+#define CGROUP_BYTES 1024
 
-/* What a sample is: a packet, by its direction, a birth, or a receipt. */
+/* What a sample is: a packet, by its direction, a birth of a process or a cgroup, or a receipt. */
 enum {
 	DIR_INGRESS = 1,
 	DIR_EGRESS = 2,
 	BIRTH_FORK = 3,
 	BIRTH_EXEC = 4,
 	RECEIPT = 5, /* a struct record: id took from the socket what came in */
+	BIRTH_CGROUP = 6,
 };
 
 enum {
@@ -93,15 +95,17 @@ struct birth {
 	__u64 time; /* CLOCK_MONOTONIC */
 	__u64 parent_start; /* of a fork: who forked, as in struct identity */
 	__u32 parent_tgid;
-	__u32 path_len; /* of an exec: octets and 1, or 0 when unknown */
+	/* Of an exec: octets and 1; of a cgroup: octets; 0 when unknown. */
+	__u32 path_len;
 	__u32 args_len; /* of an exec, up to ARGS_BYTES */
 	__u32 cwd_len; /* of an exec: the working directory, as path_len */
 	__u32 zero[4];
 	__u8 kind;
 	__u8 zero2[7];
-	struct identity id;
+	struct identity id; /* of a cgroup: only id.cgroup */
 	__u64 zero3[2];
-	char data[]; /* of an exec: path in PATH_BYTES, args in ARGS_BYTES, cwd in PATH_BYTES */
+	/* Of an exec: path in PATH_BYTES, args in ARGS_BYTES, cwd in PATH_BYTES; of a cgroup: path. */
+	char data[];
 };
 
 _Static_assert(__builtin_offsetof(struct birth, kind) == __builtin_offsetof(struct record, dir) &&

@@ -19,6 +19,7 @@ func TestEveryFieldHasAPath(t *testing.T) {
 		"dns.flags", // a path each: dns.response, dns.aa, ...
 		"ip.flags", "tcp.flags",
 		"dns.answer.fault", "dns.answer.size", "dns.answer.sha256",
+		"process.container.labels_omitted", "process.container.pod.labels_omitted",
 		"process.truncated", "transaction.caused_by.rule",
 		"server_process", // with the keys of process
 	}

@@ -25,6 +25,9 @@ type Writer interface {
 // Births is told of new processes, before the events that their packets make.
 type Births interface{ Birth(*event.Birth) }
 
+// Cgroups is told of new cgroups, before the processes in there are born.
+type Cgroups interface{ Cgroup(*event.Cgroup) }
+
 // How much is decoded before it goes on. It bounds the memory that is touched
 // between decoding and output to what caches hold, and what long messages can
 // make of it.
@@ -39,7 +42,8 @@ type Worker struct {
 	Decoder *decode.Decoder
 	Stages  []Stage // in order
 	Writer  Writer
-	Births  Births // nil where nobody wants to know
+	Births  []Births
+	Cgroups Cgroups // nil where nobody wants to know
 	Host    string
 	Limits  dnswire.Limits // what is kept of a message
 	// Clock tells the time, ns since the Unix epoch, when a live lane is
@@ -70,11 +74,8 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) take(frames []source.Frame) error {
 	for i := range frames {
 		f := &frames[i]
-		if f.Birth != nil {
-			w.batch.Now = max(w.batch.Now, f.Time)
-			if w.Births != nil {
-				w.Births.Birth(f.Birth)
-			}
+		if f.Birth != nil || f.NewCgroup != nil {
+			w.news(f)
 			continue
 		}
 		w.Decoder.Frame(f, w.batch)
@@ -92,9 +93,22 @@ func (w *Worker) take(frames []source.Frame) error {
 	return w.flush()
 }
 
+// news is what comes between the packets.
+func (w *Worker) news(f *source.Frame) {
+	w.batch.Now = max(w.batch.Now, f.Time)
+	if f.NewCgroup != nil && w.Cgroups != nil {
+		w.Cgroups.Cgroup(f.NewCgroup)
+	}
+	if f.Birth != nil {
+		for _, b := range w.Births {
+			b.Birth(f.Birth)
+		}
+	}
+}
+
 func (w *Worker) skip(frames []source.Frame) {
 	for i := range frames {
-		if frames[i].Birth == nil {
+		if frames[i].Birth == nil && frames[i].NewCgroup == nil {
 			w.Skipped++
 		}
 	}

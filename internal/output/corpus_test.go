@@ -192,7 +192,9 @@ func TestHostileProcesses(t *testing.T) {
 		process.Ancestors = append(process.Ancestors, event.Ancestor{Comm: [16]byte{1, 1, 1, 1}, Exe: strings.Repeat("\n", 60)})
 	}
 	process.Render()
-	who := event.Party{ID: &event.Identity{TGID: 1 << 31, Cgroup: 1 << 63}, Process: process, User: strings.Repeat("\x7f", 500)}
+	who := event.Party{ID: &event.Identity{TGID: 1 << 31, Cgroup: 1 << 63}, Process: process, User: strings.Repeat("\x7f", 500),
+		Container: crowded(strings.Repeat("\xff", 500), 60), Unit: strings.Repeat("\x01", 500)}
+	who.Container.Labels = append(who.Container.Labels, crowded("\x01", 60).Labels...)
 	for i := range who.ID.Comm {
 		who.ID.Comm[i] = 0x80
 	}

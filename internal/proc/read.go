@@ -40,6 +40,12 @@ func (t *Table) read(id *event.Identity) *entry {
 
 func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
 
+// Alive reports whether a process still has its id.
+func Alive(id *event.Identity) bool {
+	s, ok := readStat(procDir(id.TGID))
+	return ok && s.start == id.Start/nsPerTick
+}
+
 // maxArgs is as much as comes with a birth.
 const maxArgs = 256
 

@@ -72,6 +72,9 @@ type Frame struct {
 	// which comes before the packets that the process sends. Only Time is set
 	// beside it. It may be kept.
 	Birth *event.Birth
+	// Cgroup is the same for the news of a cgroup, which comes before the
+	// packets of the tasks in there.
+	NewCgroup *event.Cgroup
 }
 
 // Lane is a stream of frames that stays in order and holds whole flows.

@@ -5,6 +5,7 @@ package ebpf
 import (
 	"context"
 	"github.com/dnshark-io/dnshark/internal/testkit"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,6 +139,63 @@ func TestBirths(t *testing.T) {
 	}
 	if forks < 10 {
 		t.Errorf("%d forks of this process, want at least 10", forks)
+	}
+}
+
+// A new cgroup is told with the path that it has in /proc/PID/cgroup and with
+// the inode of its directory, long ones too, and those of cgroup v1 are not.
+func TestCgroups(t *testing.T) {
+	root, err := openCgroup("")
+	if err != nil {
+		testkit.Unable(t, "%v", err)
+	}
+	defer root.Close()
+	if !filepath.IsAbs(root.Name()) {
+		testkit.Unable(t, "cgroup v2 is not mounted")
+	}
+	c := start(t, Options{})
+	name := "dnshark-" + strconv.Itoa(os.Getpid())
+	want := map[string]uint64{}
+	for _, path := range []string{"", "/docker-x.scope", "/a", "/a/b c\xff", "/" + strings.Repeat("n", 255)} {
+		path = name + path
+		dir := filepath.Join(root.Name(), path)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(dir) // in reverse order
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		want["/"+path] = st.Ino
+	}
+	if v1 := "/sys/fs/cgroup/pids/" + name; os.Mkdir(v1, 0o755) == nil {
+		defer os.Remove(v1)
+	}
+	got := map[string]uint64{}
+	testkit.Eventually(t, 5*time.Second, "news of cgroups", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		clear(got)
+		for _, g := range c.cgroups {
+			if strings.HasPrefix(g.Path, "/"+name) {
+				got[g.Path] = g.ID
+			}
+		}
+		return len(got) >= len(want)
+	})
+	time.Sleep(200 * time.Millisecond)
+	if !maps.Equal(got, want) || len(c.cgroups) < len(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	n := 0
+	for _, g := range c.cgroups {
+		if strings.HasPrefix(g.Path, "/"+name) {
+			n++
+		}
+	}
+	if n != len(want) {
+		t.Errorf("%d cgroups told, want %d", n, len(want))
 	}
 }
 

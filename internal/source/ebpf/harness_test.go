@@ -58,16 +58,17 @@ func inNewNetNS(t testing.TB, fn func()) {
 
 // capture is a running lane and copies of its frames.
 type capture struct {
-	t      testing.TB
-	src    *Source
-	lane   source.Lane
-	mu     sync.Mutex
-	frames []source.Frame
-	births []*event.Birth // of the whole host
-	takes  int
-	cancel context.CancelFunc
-	done   chan error
-	once   sync.Once
+	t       testing.TB
+	src     *Source
+	lane    source.Lane
+	mu      sync.Mutex
+	frames  []source.Frame
+	births  []*event.Birth // of the whole host
+	cgroups []*event.Cgroup
+	takes   int
+	cancel  context.CancelFunc
+	done    chan error
+	once    sync.Once
 }
 
 func start(t testing.TB, o Options) *capture {
@@ -101,6 +102,10 @@ func (c *capture) take(frames []source.Frame) error {
 	for _, f := range frames {
 		if f.Birth != nil {
 			c.births = append(c.births, f.Birth)
+			continue
+		}
+		if f.NewCgroup != nil {
+			c.cgroups = append(c.cgroups, f.NewCgroup)
 			continue
 		}
 		f.Data = bytes.Clone(f.Data)

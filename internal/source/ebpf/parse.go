@@ -143,20 +143,23 @@ func (b *batch) hold(id event.Identity) *event.Identity {
 }
 
 func (b *batch) addBirth(sample []byte) bool {
-	r := (*bpf.Birth)(unsafe.Pointer(&sample[0]))
-	birth := &event.Birth{ID: r.ID}
-	switch data := sample[headerSize:]; {
+	r, data := (*bpf.Birth)(unsafe.Pointer(&sample[0])), sample[headerSize:]
+	frame := source.Frame{Time: int64(r.Time) + b.offset}
+	switch {
 	case r.Kind == bpf.BirthFork:
-		birth.ParentTGID, birth.ParentStart = r.ParentTGID, r.ParentStart
+		frame.Birth = &event.Birth{ID: r.ID, ParentTGID: r.ParentTGID, ParentStart: r.ParentStart}
 	case r.Kind == bpf.BirthExec && len(data) >= 2*bpf.PathBytes+bpf.ArgsBytes &&
 		r.PathLen <= bpf.PathBytes+1 && r.ArgsLen <= bpf.ArgsBytes && r.CwdLen <= bpf.PathBytes+1:
-		birth.Exe = absolute(data, r.PathLen)
-		birth.Args = string(data[bpf.PathBytes:][:r.ArgsLen])
-		birth.Cwd = absolute(data[bpf.PathBytes+bpf.ArgsBytes:], r.CwdLen)
+		frame.Birth = &event.Birth{
+			ID: r.ID, Exe: absolute(data, r.PathLen), Args: string(data[bpf.PathBytes:][:r.ArgsLen]),
+			Cwd: absolute(data[bpf.PathBytes+bpf.ArgsBytes:], r.CwdLen),
+		}
+	case r.Kind == bpf.BirthCgroup && len(data) >= bpf.CgroupBytes && r.PathLen <= bpf.CgroupBytes:
+		frame.NewCgroup = &event.Cgroup{ID: r.ID.Cgroup, Path: string(data[:r.PathLen])}
 	default:
 		return false
 	}
-	b.frames[b.n] = source.Frame{Time: int64(r.Time) + b.offset, Birth: birth}
+	b.frames[b.n] = frame
 	b.awaited[b.n] = 0
 	b.n++
 	return true

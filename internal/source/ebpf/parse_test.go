@@ -111,7 +111,7 @@ func TestAddBirth(t *testing.T) {
 }
 
 func TestAddBirthRefuses(t *testing.T) {
-	long, unknown := birth(bpf.BirthExec, "", "", ""), birth(bpf.Receipt+1, "", "", "")
+	long, unknown := birth(bpf.BirthExec, "", "", ""), birth(bpf.BirthCgroup+1, "", "", "")
 	deep := birth(bpf.BirthExec, "", "", "")
 	(*bpf.Birth)(unsafe.Pointer(&long[0])).PathLen = bpf.PathBytes + 2
 	(*bpf.Birth)(unsafe.Pointer(&deep[0])).CwdLen = bpf.PathBytes + 2

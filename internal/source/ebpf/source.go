@@ -94,10 +94,11 @@ func attach(l *Lane, objs *bpf.Objects, o Options) error {
 	if err := seed(objs); err != nil {
 		objs.NoSeed = err
 	}
-	// Births first: then every process younger than the packet hooks is known.
+	// Births first: then every process and cgroup younger than the packet hooks
+	// is known.
 	// They are worth having, but not worth failing.
 	if objs.NoBirths == nil {
-		programs := []*ebpf.Program{objs.Fork, objs.Exec}
+		programs := []*ebpf.Program{objs.Cgroup, objs.Fork, objs.Exec}
 		if o.Filter.byPID() {
 			programs = append(programs, objs.Exit)
 		}

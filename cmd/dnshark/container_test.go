@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/dnshark-io/dnshark/internal/testkit"
+)
+
+// seenContainer is process.container as a user's program reads it.
+type seenContainer struct {
+	ID      string            `json:"id"`
+	Runtime string            `json:"runtime"`
+	Name    string            `json:"name"`
+	Image   string            `json:"image"`
+	Labels  map[string]string `json:"labels"`
+	Pod     *struct {
+		UID       string            `json:"uid"`
+		Name      string            `json:"name"`
+		Namespace string            `json:"namespace"`
+		Labels    map[string]string `json:"labels"`
+	} `json:"pod"`
+}
+
+// A query's cgroup is known whether it is older than the agent or new, of cgroup
+// v2 or v1, and gone or not.
+func TestLiveCgroups(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dig", "dnsmasq", "ip", "sh")
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	const id, uid = "0f99ad5f45163ed14ab8eaf92ed34bb4a631d007f8755a7d79be614bcb0df0ef", "1e597579-417e-482f-bf65-5fe170c3aebd"
+	older := testkit.Cgroup(t, "", "docker-"+id+".scope")
+	a := startAgent(t)
+	for _, test := range []struct {
+		name, dir string
+		want      seenContainer
+		pod, unit string
+	}{
+		{"older", older, seenContainer{ID: id, Runtime: "docker"}, "", ""},
+		{"new", testkit.Cgroup(t, "", "crio-"+id+".scope"), seenContainer{ID: id, Runtime: "cri-o"}, "", ""},
+		{"pod", testkit.Cgroup(t, "", "kubepods/burstable/pod"+uid+"/"+id), seenContainer{ID: id}, uid, ""},
+		{"unit", testkit.Cgroup(t, "", "system.slice/web.service"), seenContainer{}, "", "web.service"},
+		{"v1", testkit.Cgroup(t, "pids", "docker/"+id), seenContainer{ID: id, Runtime: "docker"}, "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			name := test.name + ".example.test"
+			ask := host.Command("dig", "@127.0.0.1", name)
+			enter := append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, test.dir}, ask.Args...)
+			if out, err := exec.Command("sh", enter...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			a.t = t
+			p := a.one(name).Process
+			if p == nil || p.Unit != test.unit {
+				t.Fatalf("%+v, want unit %q", p, test.unit)
+			}
+			got := p.Container
+			if test.want.ID == "" {
+				if got != nil {
+					t.Errorf("container %+v, want none", *got)
+				}
+				return
+			}
+			if got == nil || got.ID != test.want.ID || got.Runtime != test.want.Runtime || (got.Pod == nil) != (test.pod == "") || got.Pod != nil && got.Pod.UID != test.pod {
+				t.Errorf("container %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// Containers that live some milliseconds, in one network namespace: every answer
+// is one event, with what containerd knows of the container that asked.
+func TestLiveContainerd(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dnsmasq", "ip")
+	runtime := testkit.NewContainerd(t)
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	// Older than the agent: told apart from the others by the list, not by news.
+	const sleeper = "older"
+	older := runtime.Run(host, sleeper, []string{"which=older"}, "/bin/sh", "-c",
+		"i=0; while [ $i -lt 100 ]; do nslookup -type=a older-$i.example.test 127.0.0.1; i=$((i+1)); sleep 0.2; done")
+	client := testkit.Start(t, older)
+	var a *agent
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("ctr: %s\ncontainerd: %s\ndnshark: %s", client.Output, runtime.Output, a.Output)
+		}
+	})
+	a = startAgent(t, "--container-runtime", "unix://"+runtime.Socket)
+	testkit.Eventually(t, 10*time.Second, "an event of the older container with its name", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, e := range a.events {
+			if p := e.Process; p != nil && p.Container != nil && p.Container.Name == sleeper && p.Container.Labels["which"] == "older" {
+				return true
+			}
+		}
+		return false
+	})
+	const containers = 20
+	var lived []time.Duration
+	for i := range containers {
+		id, name := fmt.Sprintf("short-%d", i), fmt.Sprintf("short-%d.example.test", i)
+		began := time.Now()
+		out, err := runtime.Run(host, id, []string{"n=" + strconv.Itoa(i), "app=web"}, "/bin/nslookup", "-type=a", name, "127.0.0.1").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", id, err, out)
+		}
+		lived = append(lived, time.Since(began))
+	}
+	for i := range containers {
+		id := fmt.Sprintf("short-%d", i)
+		a.t = t
+		p := a.one(id + ".example.test").Process
+		if p == nil || p.Container == nil {
+			t.Errorf("%s: no container: %+v", id, p)
+			continue
+		}
+		got, want := *p.Container, map[string]string{"n": strconv.Itoa(i), "app": "web", "image.test": "yes"}
+		for k, v := range want {
+			if got.Labels[k] != v {
+				t.Errorf("%s: label %s is %q, want %q", id, k, got.Labels[k], v)
+			}
+		}
+		if got.ID != id || got.Name != id || got.Runtime != "containerd" || got.Image != testkit.Image || p.Unit != "" {
+			t.Errorf("%s: %+v, unit %q", id, got, p.Unit)
+		}
+	}
+	t.Logf("%d containers, made, run and removed within %v each", containers, slices.Max(lived))
+}

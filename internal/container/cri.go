@@ -1,0 +1,102 @@
+package container
+
+import (
+	"context"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// criClient speaks the Container Runtime Interface of Kubernetes.
+type criClient struct {
+	conn    *grpc.ClientConn
+	api     cri.RuntimeServiceClient
+	runtime string
+	known   recent[string, *event.Container]
+	pods    recent[string, *event.Pod]
+}
+
+// dialGRPC connects nowhere yet: the first call does.
+func dialGRPC(e *endpoint) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+e.path,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket of this host
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return e.dial(ctx) }),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
+		grpc.WithAuthority("localhost"),
+		grpc.WithDisableServiceConfig(),
+	)
+}
+
+func dialCRI(ctx context.Context, e *endpoint) (client, error) {
+	conn, err := dialGRPC(e)
+	if err != nil {
+		return nil, err
+	}
+	c := &criClient{conn: conn, api: cri.NewRuntimeServiceClient(conn)}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	version, err := c.api.Version(ctx, &cri.VersionRequest{})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	c.runtime = cut(version.RuntimeName)
+	return c, nil
+}
+
+func (c *criClient) name() string { return c.runtime }
+
+func (c *criClient) news() <-chan struct{} { return nil }
+
+func (c *criClient) close() { c.conn.Close() }
+
+func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error) {
+	if p.ID == "" {
+		return nil, nil
+	}
+	now := unixNow()
+	if known, ok := c.known.get(now, p.ID); ok {
+		return known, nil
+	}
+	list, err := c.api.ListContainers(ctx, &cri.ListContainersRequest{Filter: &cri.ContainerFilter{Id: p.ID}})
+	if err != nil {
+		return nil, err
+	}
+	found := &event.Container{ID: p.ID, Runtime: c.runtime}
+	sandbox := p.ID // of which a container of its own keeps the namespaces
+	for _, one := range list.Containers {
+		if one.Id == p.ID {
+			found.Name, found.Image = cut(one.GetMetadata().GetName()), cut(one.GetImage().GetImage())
+			found.Labels = labelsOf(one.Labels)
+			sandbox = one.PodSandboxId
+		}
+	}
+	if found.Pod, err = c.pod(ctx, now, sandbox); err != nil || found.Pod == nil {
+		return nil, err
+	}
+	c.known.put(now, p.ID, found)
+	return found, nil
+}
+
+func (c *criClient) pod(ctx context.Context, now int64, sandbox string) (*event.Pod, error) {
+	if p, ok := c.pods.get(now, sandbox); ok {
+		return p, nil
+	}
+	list, err := c.api.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{Id: sandbox}})
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range list.Items {
+		if one.Id == sandbox {
+			m := one.GetMetadata()
+			p := &event.Pod{UID: cut(m.GetUid()), Name: cut(m.GetName()), Namespace: cut(m.GetNamespace()), Labels: labelsOf(one.Labels, kubePrefix)}
+			c.pods.put(now, sandbox, p)
+			return p, nil
+		}
+	}
+	return nil, nil
+}
