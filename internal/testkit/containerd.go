@@ -45,6 +45,10 @@ func NewContainerd(t testing.TB) *Containerd {
 		t.Fatal(err)
 	}
 	c := &Containerd{t: t, Socket: dir + "/s", Name: fmt.Sprintf("dnshark-%d-%d", os.Getpid(), cgroups.Add(1))}
+	// The agent runs as nobody, whose group containerd lets in.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { c.remove(dir) })
 	config := filepath.Join(dir, "config.toml")
 	text := fmt.Sprintf(`version = 2
@@ -54,6 +58,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
 [grpc]
   address = "%[1]s/s"
+  gid = 65534
 [ttrpc]
   address = "%[1]s/t"
 [plugins."io.containerd.grpc.v1.cri"]
