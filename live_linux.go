@@ -8,6 +8,7 @@ import (
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/ends"
 	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/pair"
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/proc"
@@ -69,7 +70,7 @@ func (o *LiveOptions) live(ctx context.Context, yield func(*event.Event, error) 
 	processes := &proc.Table{}
 	defer processes.Close()
 	w := &l.worker
-	w.Lane, w.Births = lanes[0], processes
+	w.Lane, w.Births = lanes[0], []line.Births{processes}
 	w.Clock = func() int64 { return time.Now().UnixNano() }
 	w.Stages = append(w.Stages, ends.NewTable(timeout), &policy.Observer{Client: o.Client, Server: o.Server}, l.table, processes, l.wanted, l.marker)
 	return l.run(ctx)
