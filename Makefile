@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench bench-live kernels profile guard fuzz deps clean
+.PHONY: build test lint generate check-generated bench bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -27,6 +27,7 @@ lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
+	cd bench && go vet ./... && $(STATICCHECK) ./...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; fi
 
 generate:
@@ -54,6 +55,27 @@ kernels: deps
 profile:
 	CGO_ENABLED=0 go test -run '^$$' -bench '^BenchmarkRead$$' -benchtime 100x -cpu 1 -o /dev/null \
 		-cpuprofile $(CURDIR)/cmd/dnshark/default.pgo ./cmd/dnshark
+
+# What follows writes docs/bench; docs/bench/README.md says how and why. RESPONSES
+# is the size of the captures (a quick look: make bench-peers RESPONSES=50000
+# BENCH_OUT=/tmp/bench); LOCK is a file that others lock who measure here.
+RESPONSES ?= 1000000
+CAPTURES = bin/captures-$(RESPONSES)
+BENCH_OUT ?= docs/bench
+BENCH_ARGS = -out $(abspath $(BENCH_OUT)) -dnshark bin/dnshark -lock "$(LOCK)"
+
+bench-captures:
+	cd bench && go build -o ../bin/bench/ ./...
+	bin/bench/gen -n $(RESPONSES) -out $(CAPTURES)
+
+bench-peers: build
+	cd bench && go build -o ../bin/bench/ ./...
+	test -e $(CAPTURES)/truth.json || $(MAKE) bench-captures
+	bin/bench/peers -captures $(CAPTURES) -floor bin/bench/floor -reference bin/bench/reference $(BENCH_ARGS)
+
+bench-growth: build
+	cd bench && go build -o ../bin/bench/ ./...
+	bin/bench/growth $(BENCH_ARGS)
 
 # Instructions per response (valgrind) and allocations, against what is
 # committed. UPDATE=1 commits what is measured. `make test` runs these tests too.

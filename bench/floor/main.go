@@ -325,16 +325,18 @@ func class(dst []byte, c uint16) []byte {
 
 // rdata appends the data of a record, or returns nil if it is broken.
 func rdata(dst, m []byte, t uint16, at, end int) []byte {
-	number := func(n int) bool {
-		if at+n > end {
-			return false
+	numbers := func(count, n int) bool {
+		for ; count > 0; count-- {
+			if at+n > end {
+				return false
+			}
+			v := uint64(0)
+			for _, c := range m[at : at+n] {
+				v = v<<8 | uint64(c)
+			}
+			dst = append(strconv.AppendUint(dst, v, 10), ' ')
+			at += n
 		}
-		v := uint64(0)
-		for _, c := range m[at : at+n] {
-			v = v<<8 | uint64(c)
-		}
-		dst = append(strconv.AppendUint(dst, v, 10), ' ')
-		at += n
 		return true
 	}
 	host := func() bool {
@@ -354,15 +356,15 @@ func rdata(dst, m []byte, t uint16, at, end int) []byte {
 	case 2, 5, 12:
 		ok = host()
 	case 15:
-		ok = number(2) && host()
+		ok = numbers(1, 2) && host()
 	case 33:
-		ok = number(2) && number(2) && number(2) && host()
+		ok = numbers(3, 2) && host()
 	case 6:
 		if ok = host(); ok {
 			dst = append(dst, ' ')
 			ok = host()
 			dst = append(dst, ' ')
-			ok = ok && number(4) && number(4) && number(4) && number(4) && number(4)
+			ok = ok && numbers(5, 4)
 			dst = dst[:len(dst)-1]
 		}
 	case 16:
@@ -381,12 +383,9 @@ func rdata(dst, m []byte, t uint16, at, end int) []byte {
 		}
 		dst = append(rtype(dst, binary.BigEndian.Uint16(m[at:])), ' ')
 		at += 2
-		number(1)
-		number(1)
-		number(4)
-		number(4)
-		number(4)
-		number(2)
+		numbers(2, 1)
+		numbers(3, 4)
+		numbers(1, 2)
 		if !host() {
 			return nil
 		}
