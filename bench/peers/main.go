@@ -174,6 +174,9 @@ func prepare(dir, empty, name string, t *truth.Truth, p program) (*row, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.ours && r.Shown == 0 {
+		return nil, fmt.Errorf("%s: its output is not what this program reads", p.name)
+	}
 	var starts []run.Usage
 	for range 3 {
 		u, err := run.Measure(command(p, empty))

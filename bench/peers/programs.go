@@ -37,7 +37,7 @@ func programs(dnshark, floor, reference string) []program {
 	}
 }
 
-var emitted = regexp.MustCompile(`^dnshark: events: (\d+) net_packet_dns_response`)
+var emitted = regexp.MustCompile(`^dnshark: shown: (\d+) net_packet_dns_response`)
 
 // summary reads dnshark's last line.
 func summary(line []byte) int {
