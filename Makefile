@@ -15,6 +15,7 @@ build:
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.
 # Packages run one after the other: live tests and timings disturb each other.
 test: deps
+	cd bench && CGO_ENABLED=0 go test ./...
 	@skips=$$(mktemp); status=0; \
 	DNSHARK_SKIPS=$$skips CGO_ENABLED=0 go test -count=1 -p 1 -timeout 20m ./... || status=$$?; \
 	if [ -s $$skips ]; then echo "Skipped, and why:"; sort -u $$skips; fi; \

@@ -61,11 +61,16 @@ func main() {
 		dnshark = flag.String("dnshark", "dnshark", "")
 		largest = flag.Int("largest", 10_000_000, "responses of the largest capture (some 270 octets each on disk)")
 		rounds  = flag.Int("rounds", 3, "runs of each size")
-		lock    = flag.String("lock", "", "file to hold a lock on for each size")
+		lock    = flag.String("lock", "", "file to hold a lock on, for two minutes or so at a time")
 	)
 	flag.Parse()
-	g := &growth{dnshark: *dnshark, rounds: *rounds, lock: *lock}
-	if err := g.all(*out, *largest); err != nil {
+	g := &growth{dnshark: *dnshark, rounds: *rounds}
+	var err error
+	if g.lock, err = run.NewLock(*lock); err == nil {
+		err = g.all(*out, *largest)
+		g.lock.Release()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "growth:", err)
 		os.Exit(1)
 	}
@@ -74,7 +79,7 @@ func main() {
 type growth struct {
 	dnshark string
 	rounds  int
-	lock    string
+	lock    *run.Lock
 	dir     string
 }
 
@@ -91,10 +96,10 @@ func (g *growth) all(out string, largest int) (err error) {
 	r.StartUp = empty.Median
 
 	base := synth.Capture{Responses: min(largest, 1_000_000), Pending: 1000, Names: 50_000}
-	sizes := &axis{Name: "responses in the capture", What: "1,000 queries wait at once, 50,000 names"}
+	sizes := &axis{Name: "responses in the capture", What: "1,000 queries wait at once, 50,000 names or half as many as responses"}
 	for n := 10_000; n <= largest; n *= 10 {
 		c := base
-		c.Responses = n
+		c.Responses, c.Names = n, min(n/2, base.Names)
 		if err := g.add(sizes, c, n); err != nil {
 			return err
 		}
@@ -107,10 +112,10 @@ func (g *growth) all(out string, largest int) (err error) {
 			return err
 		}
 	}
-	distinct := &axis{Name: "distinct names", What: fmt.Sprintf("%d responses, 1,000 queries wait at once", base.Responses)}
+	distinct := &axis{Name: "distinct names", What: "1,000 queries wait at once; twice as many responses as the most names"}
 	for n := 100; n <= base.Responses; n *= 10 {
 		c := base
-		c.Names = n
+		c.Responses, c.Names = 2*base.Responses, n
 		if err := g.add(distinct, c, n); err != nil {
 			return err
 		}
@@ -126,7 +131,31 @@ func (g *growth) all(out string, largest int) (err error) {
 	if r.Cores, err = g.cores(base); err != nil {
 		return err
 	}
-	return write(out, r)
+	if err := write(out, r); err != nil {
+		return err
+	}
+	return r.bounds()
+}
+
+// Bounds of what is measured. Time may not grow faster than what is read; what
+// is above 1 here is noise.
+const (
+	maxExponent = 1.1
+	maxMemory   = 200 // MiB
+)
+
+func (r *results) bounds() error {
+	for _, a := range r.Axes {
+		if a.CPUExponent > maxExponent || a.MemoryExponent > maxExponent {
+			return fmt.Errorf("by %s, CPU time grows with the power %.2f, memory with %.2f", a.Name, a.CPUExponent, a.MemoryExponent)
+		}
+		for _, s := range a.Runs {
+			if s.Median.RSS > maxMemory {
+				return fmt.Errorf("%d %s take %.0f MiB, more than %d", s.X, a.Name, s.Median.RSS, maxMemory)
+			}
+		}
+	}
+	return nil
 }
 
 func (g *growth) add(a *axis, c synth.Capture, x int) error {
@@ -142,11 +171,9 @@ func (g *growth) add(a *axis, c synth.Capture, x int) error {
 var answered = regexp.MustCompile(`(\d+) answered`)
 
 func (g *growth) measure(c synth.Capture, x int) (*size, error) {
-	unlock, err := run.Lock(g.lock)
-	if err != nil {
+	if err := g.lock.Pause(); err != nil {
 		return nil, err
 	}
-	defer unlock()
 	file := filepath.Join(g.dir, "growth.pcap")
 	if err := c.Write(file); err != nil {
 		return nil, err
@@ -180,11 +207,9 @@ func (g *growth) measure(c synth.Capture, x int) (*size, error) {
 }
 
 func (g *growth) cores(c synth.Capture) (list []*cores, err error) {
-	unlock, err := run.Lock(g.lock)
-	if err != nil {
+	if err := g.lock.Pause(); err != nil {
 		return nil, err
 	}
-	defer unlock()
 	file := filepath.Join(g.dir, "growth.pcap")
 	if err := c.Write(file); err != nil {
 		return nil, err

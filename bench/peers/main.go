@@ -64,7 +64,7 @@ func main() {
 		reference = flag.String("reference", "reference", "")
 		rounds    = flag.Int("rounds", 5, "runs of each program")
 		slow      = flag.Int("slow-rounds", 2, "runs of tshark, which takes minutes")
-		lock      = flag.String("lock", "", "file to hold a lock on in each round")
+		lock      = flag.String("lock", "", "file to hold a lock on, for two minutes or so at a time")
 	)
 	flag.Parse()
 	if err := compare(*dir, *out, programs(*dnshark, *floor, *reference), *rounds, *slow, *lock); err != nil {
@@ -90,11 +90,12 @@ func compare(dir, out string, list []program, rounds, slow int, lock string) err
 		{Name: "tcp", Title: "TCP, pipelined"},
 		{Name: "tcp-split", Title: "TCP, segments cut anywhere"},
 	}}
+	held, err := run.NewLock(lock)
+	if err != nil {
+		return err
+	}
+	defer held.Release()
 	for _, c := range r.Captures {
-		unlock, err := run.Lock(lock)
-		if err != nil {
-			return err
-		}
 		for _, p := range list {
 			row, err := prepare(dir, empty, c.Name, t, p)
 			if errors.Is(err, exec.ErrNotFound) {
@@ -105,13 +106,14 @@ func compare(dir, out string, list []program, rounds, slow int, lock string) err
 			}
 			c.Rows = append(c.Rows, row)
 			fmt.Fprintf(os.Stderr, "peers: %s, %s: shows %d of %d\n", row.Capture, p.name, row.Shown, row.Responses)
+			if err := held.Pause(); err != nil {
+				return err
+			}
 		}
-		unlock()
 	}
 	for i := range rounds {
 		for _, c := range r.Captures {
-			unlock, err := run.Lock(lock)
-			if err != nil {
+			if err := held.Pause(); err != nil {
 				return err
 			}
 			for _, row := range c.Rows {
@@ -124,7 +126,6 @@ func compare(dir, out string, list []program, rounds, slow int, lock string) err
 				}
 				row.Runs = append(row.Runs, u)
 			}
-			unlock()
 			fmt.Fprintf(os.Stderr, "peers: round %d, %s\n", i+1, c.Name)
 		}
 	}

@@ -109,18 +109,50 @@ func MedianUsage(list []Usage) Usage {
 	}
 }
 
-// Lock holds a lock on a file until the returned function is called, so that
-// measurements on one machine do not disturb each other. No name, no lock.
-func Lock(name string) (unlock func(), err error) {
+// Lock is held while something is measured, so that measurements on one machine
+// do not disturb each other.
+type Lock struct {
+	file  *os.File // nil: nobody else measures
+	since time.Time
+}
+
+// holdFor is how long others wait at most, and one more measurement.
+const holdFor = 100 * time.Second
+
+// NewLock takes the lock on the file, or none where name is "".
+func NewLock(name string) (l *Lock, err error) {
+	l = &Lock{}
 	if name == "" {
-		return func() {}, nil
+		return l, nil
 	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
+	if l.file, err = os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o666); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, err
+	return l, l.take()
+}
+
+func (l *Lock) take() error {
+	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX)
+	l.since = time.Now()
+	return err
+}
+
+// Pause is called between measurements. It lets others have the lock when it was
+// held for long.
+func (l *Lock) Pause() error {
+	if l.file == nil || time.Since(l.since) < holdFor {
+		return nil
 	}
-	return func() { f.Close() }, nil
+	if err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN); err != nil {
+		return err
+	}
+	time.Sleep(time.Second) // who waits for it gets it
+	return l.take()
+}
+
+// Release gives the lock up.
+func (l *Lock) Release() {
+	if l.file != nil {
+		l.file.Close()
+	}
 }

@@ -13,7 +13,7 @@ import (
 type Capture struct {
 	Responses int
 	Pending   int // queries that wait for their answers at any moment
-	Names     int // distinct ones
+	Names     int // distinct ones, at most half of Responses
 }
 
 // Step is the time between two queries, ns. A million of them wait for 2 s, which
@@ -66,9 +66,9 @@ func (c Capture) packet(p []byte, i int, answer bool, now int64) []byte {
 	} else {
 		p = append(p, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 1)
 	}
-	// Few names are asked often: two thirds of the queries go to 1 % of them.
-	n := i % c.Names
-	if i%3 != 0 {
+	// Few names are asked often: every second query is for one of 1 % of them.
+	n := i / 2 % c.Names
+	if i%2 != 0 {
 		n = i * 7919 % max(c.Names/100, 1)
 	}
 	at := len(p)
