@@ -154,3 +154,16 @@ func TestNoBirths(t *testing.T) {
 	}
 	t.Log(objs.NoBirths)
 }
+
+// Doctor says what every program is good for.
+func TestPurposes(t *testing.T) {
+	spec, err := LoadDnshark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range spec.Programs {
+		if purposes[name].good == "" {
+			t.Errorf("%s has no purpose", name)
+		}
+	}
+}

@@ -66,6 +66,7 @@ var purposes = map[string]struct {
 	"dnshark_exit":     {"and when they end", false},
 	"dnshark_sendmsg4": {"who sends a socket's first datagram", false},
 	"dnshark_sendmsg6": {"and over IPv6", false},
+	"dnshark_cgroup":   {"containers are known when they are made", false},
 	"dnshark_sent":     {"who has queued what TCP sends later", false},
 	"dnshark_received": {"who receives answers", false},
 	"dnshark_seed":     {"owners of sockets that are older than dnshark", false},
