@@ -92,7 +92,7 @@ func (p *Place) part(before, name string, kube bool) {
 		p.enter(runtimes[before], name)
 	case before == "lxc" || before == "lxc.payload" || before == "garden":
 		p.enter(runtimes[before], name)
-	case strings.HasPrefix(name, "lxc.payload."):
+	case strings.HasPrefix(name, "lxc.payload.") && name != "lxc.payload.":
 		p.enter("lxc", name[len("lxc.payload."):])
 	case isTaskContainer(before, name):
 		p.enter("", name)

@@ -113,7 +113,7 @@ func TestParseProc(t *testing.T) {
 // Whatever a path says, it is read in bounded time and what comes out was in it.
 func FuzzParsePath(f *testing.F) {
 	for _, path := range []string{
-		"/", "/docker/" + idA, "/system.slice/docker-" + idA + ".scope", "/lxc.payload.x/ns", "/garden/x", "//a//b.service/",
+		"/", "/docker/" + idA, "/system.slice/docker-" + idA + ".scope", "/lxc.payload.x/ns", "/lxc.payload.", "/garden/x", "//a//b.service/",
 		"/kubepods.slice/kubepods-pod1e597579_417e_482f_bf65_5fe170c3aebd.slice/crio-" + idA + ".scope/container",
 		"/kubepods-pod1e597579_417e_482f_bf65_5fe170c3aebd.slice:cri-containerd:" + idA,
 		"/ecs/5a0d5ceddf6c44c1928d367a815d890f/5a0d5ceddf6c44c1928d367a815d890f-3681984407",
