@@ -17,7 +17,7 @@ const module = "github.com/dnshark-io/dnshark/"
 // mayImport lists for every room the rooms that it may import. Arrows point one
 // way; members of a room do not import their siblings; only cmd names members.
 var mayImport = map[string][]string{
-	".": {"event", "internal/decode", "internal/ends", "internal/filter", "internal/kind", "internal/line", "internal/pair", "internal/policy", "internal/proc", "internal/source", "internal/source/afpacket", "internal/source/ebpf", "internal/source/pcap"},
+	".": {"event", "internal/container", "internal/decode", "internal/ends", "internal/filter", "internal/kind", "internal/line", "internal/pair", "internal/policy", "internal/proc", "internal/source", "internal/source/afpacket", "internal/source/ebpf", "internal/source/pcap"},
 
 	"dnswire":                  {},
 	"event":                    {"dnswire"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/ends"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
@@ -69,9 +70,11 @@ func (o *LiveOptions) live(ctx context.Context, yield func(*event.Event, error) 
 	}
 	processes := &proc.Table{}
 	defer processes.Close()
+	// A library connects to no runtime unasked.
+	containers := container.NewTable(container.OpenCgroups(), nil)
 	w := &l.worker
-	w.Lane, w.Births = lanes[0], []line.Births{processes}
+	w.Lane, w.Births, w.Cgroups = lanes[0], []line.Births{processes, containers}, containers
 	w.Clock = func() int64 { return time.Now().UnixNano() }
-	w.Stages = append(w.Stages, ends.NewTable(timeout), &policy.Observer{Client: o.Client, Server: o.Server}, l.table, processes, l.wanted, l.marker)
+	w.Stages = append(w.Stages, ends.NewTable(timeout), &policy.Observer{Client: o.Client, Server: o.Server}, l.table, processes, containers, l.wanted, l.marker)
 	return l.run(ctx)
 }
