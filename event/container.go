@@ -34,8 +34,12 @@ const (
 )
 
 // Render writes the JSON once for all events. The container must not change
-// afterwards.
-func (c *Container) Render() { c.text = appendContainer(nil, c) }
+// afterwards. A second call does nothing: events may read it by then.
+func (c *Container) Render() {
+	if c.text == nil {
+		c.text = appendContainer(nil, c)
+	}
+}
 
 func appendContainer(dst []byte, c *Container) []byte {
 	if c.text != nil {

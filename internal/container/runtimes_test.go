@@ -1,0 +1,187 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+var id = strings.Repeat("ab", idLen/2)
+
+// listen returns a socket and its name for ParseRuntimes.
+func listen(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l, "unix://" + path
+}
+
+// know asks the runtime at a socket about a container until it knows it, or the
+// time is over.
+func know(t *testing.T, socket string, p *place, limit time.Duration) *event.Container {
+	t.Helper()
+	r, err := ParseRuntimes([]string{socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run()
+	r.ask(p)
+	deadline := time.Now().Add(limit)
+	for p.container.Load() == nil && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	begin := time.Now()
+	r.Close()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	return p.container.Load()
+}
+
+func engine(t *testing.T, headers map[string]string, inspect http.HandlerFunc) string {
+	t.Helper()
+	l, socket := listen(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) {
+		for k, v := range headers {
+			w.Header().Set(k, v)
+		}
+		fmt.Fprint(w, "OK")
+	})
+	mux.HandleFunc("GET /containers/{id}/json", inspect)
+	server := &http.Server{Handler: mux}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return socket
+}
+
+func inspected(id string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("id") != id {
+			http.Error(w, `{"message":"no such container"}`, http.StatusNotFound)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]any{
+			"Id": id, "Name": "/web", "Config": map[string]any{"Image": "nginx:1", "Labels": map[string]string{"team": "dns", "app": "shop"}},
+		})
+	}
+}
+
+func TestEngineAPI(t *testing.T) {
+	for runtime, headers := range map[string]map[string]string{"docker": nil, "podman": {"Libpod-API-Version": "5.0.0"}} {
+		socket := engine(t, headers, inspected(id))
+		c := know(t, socket, &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+		if c == nil || c.ID != id || c.Name != "web" || c.Image != "nginx:1" || c.Runtime != runtime || c.Pod != nil ||
+			fmt.Sprint(c.Labels) != "[{app shop} {team dns}]" {
+			t.Errorf("%s: %+v", runtime, c)
+		}
+	}
+}
+
+// A container of another runtime, or of a user, is not this one's to know.
+func TestNotAsked(t *testing.T) {
+	socket := engine(t, nil, inspected(id))
+	for name, p := range map[string]*place{
+		"podman's": {Place: Place{ID: id, Runtime: "podman", Depth: 1}},
+		"a user's": {Place: Place{ID: id, Depth: 1, User: 1000}},
+		"another":  {Place: Place{ID: strings.Repeat("cd", idLen/2), Depth: 1}},
+	} {
+		if c := know(t, socket, p, 300*time.Millisecond); c != nil {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// Servers that lie, hang or talk without end delay nobody and tell nothing.
+func TestHostileRuntime(t *testing.T) {
+	for name, inspect := range map[string]http.HandlerFunc{
+		"another id": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"Id":"%s","Name":"/x"}`, strings.Repeat("f", idLen))
+		},
+		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"no JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{{{{") },
+		"redirects": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
+		"never ending": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, `{"Name":"`)
+			for r.Context().Err() == nil {
+				if _, err := w.Write([]byte(strings.Repeat("a", 64<<10))); err != nil {
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c := know(t, engine(t, nil, inspect), &place{Place: Place{ID: id, Depth: 1}}, 500*time.Millisecond); c != nil {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+	t.Run("long names", func(t *testing.T) {
+		long := strings.Repeat("\x1b[2J", 10_000)
+		c := know(t, engine(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+			json.NewEncoder(w).Encode(map[string]any{"Id": id, "Name": long, "Config": map[string]any{"Labels": map[string]string{"k": long}}})
+		}), &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+		if c == nil || len(c.Name) > 4096 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// kubelet is a runtime as kubelets use it.
+type kubelet struct {
+	cri.UnimplementedRuntimeServiceServer
+}
+
+func (kubelet) Version(context.Context, *cri.VersionRequest) (*cri.VersionResponse, error) {
+	return &cri.VersionResponse{RuntimeName: "cri-o"}, nil
+}
+
+func (kubelet) ListContainers(_ context.Context, r *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
+	all := &cri.ListContainersResponse{Containers: []*cri.Container{{
+		Id: id, PodSandboxId: "sandbox", Metadata: &cri.ContainerMetadata{Name: "app"}, Image: &cri.ImageSpec{Image: "registry/app:2"},
+		Labels: map[string]string{"io.kubernetes.container.name": "app", "tier": "front"},
+	}}}
+	if r.GetFilter().GetId() != id {
+		all.Containers = nil
+	}
+	return all, nil
+}
+
+func (kubelet) ListPodSandbox(_ context.Context, r *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
+	if r.GetFilter().GetId() != "sandbox" {
+		return &cri.ListPodSandboxResponse{}, nil
+	}
+	return &cri.ListPodSandboxResponse{Items: []*cri.PodSandbox{{
+		Id: "sandbox", Metadata: &cri.PodSandboxMetadata{Name: "shop-0", Namespace: "prod", Uid: "uid-1"}, Labels: map[string]string{"app": "shop"},
+	}}}, nil
+}
+
+func TestCRI(t *testing.T) {
+	l, socket := listen(t)
+	server := grpc.NewServer()
+	cri.RegisterRuntimeServiceServer(server, kubelet{})
+	go server.Serve(l)
+	t.Cleanup(server.Stop)
+	c := know(t, socket, &place{Place: Place{ID: id, Runtime: "cri-o", Pod: "uid-1", Depth: 1}}, 10*time.Second)
+	if c == nil || c.Name != "app" || c.Image != "registry/app:2" || c.Runtime != "cri-o" || c.Pod == nil ||
+		c.Pod.Name != "shop-0" || c.Pod.Namespace != "prod" || c.Pod.UID != "uid-1" || len(c.Pod.Labels) != 1 {
+		t.Fatalf("%+v", c)
+	}
+}
