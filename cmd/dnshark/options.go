@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -32,13 +33,14 @@ type options struct {
 	scopes      []string
 	policies    *policy.Set // nil without any; see loadPolicies
 
-	format  string
-	file    string
-	ports   []string
-	count   uint64
-	timeout time.Duration
-	stats   time.Duration
-	quiet   bool
+	format   string
+	template string
+	file     string
+	ports    []string
+	count    uint64
+	timeout  time.Duration
+	stats    time.Duration
+	quiet    bool
 
 	statsFormat string
 
@@ -77,7 +79,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	o.addPolicy(f)
 	o.choice.addMessages(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
-	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.Formats, ", ")+" (default: table on a terminal, json elsewhere)")
+	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.FormatNames(), ", ")+" (default: table on a terminal, json elsewhere)")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
 	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
 	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
@@ -117,9 +119,13 @@ func (o *options) complete(cmd *cobra.Command) {
 	for _, s := range kind.Sets() {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
+	var formats []string
+	for _, f := range output.Formats {
+		formats = append(formats, f.Name+"\t"+f.Doc)
+	}
 	for flag, f := range map[string]cobra.CompletionFunc{
 		"events":            values(events...),
-		"output":            values(output.Formats...),
+		"output":            values(formats...),
 		"stats-format":      values("text", "json"),
 		"observer":          values("client", "server", "both"),
 		"args":              values(proc.ArgsNames...),
@@ -146,7 +152,21 @@ func completeFilter(_ *cobra.Command, _ []string, text string) (words []string, 
 	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
+// kinds returns the events that were asked for and that the format has a form
+// for.
 func (o *options) kinds() (kind.Set, error) {
+	asked, err := o.asked()
+	if err != nil {
+		return 0, err
+	}
+	carried := o.carried(asked)
+	if carried == 0 {
+		return 0, usagef("format %s has no form for %s; it carries %s", o.format, kindNames(asked), kindNames(o.carried(^kind.Set(0))))
+	}
+	return carried, nil
+}
+
+func (o *options) asked() (kind.Set, error) {
 	if o.policies != nil {
 		return o.policies.Kinds(), nil
 	}
@@ -158,6 +178,25 @@ func (o *options) kinds() (kind.Set, error) {
 		return 0, usagef("--events needs at least one event or set; `dnshark events` lists them all")
 	}
 	return set, nil
+}
+
+// carried returns those of the events that the format has a form for.
+func (o *options) carried(set kind.Set) kind.Set {
+	if format, err := output.FindFormat(o.format); err == nil {
+		return format.Carries(set)
+	}
+	return set // the formats that fit by themselves carry all
+}
+
+// kindNames returns the names of the kinds of a set.
+func kindNames(set kind.Set) string {
+	var list []string
+	for i, k := range kind.Catalogue {
+		if set.Has(i) {
+			list = append(list, k.Name)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // dnsPorts returns the DNS ports, and whether messages on other ports are wanted
@@ -217,26 +256,21 @@ func (o *options) containerRuntimes() (*container.Runtimes, error) {
 // encoder returns the encoder that was asked for, or the one that fits out.
 func (o *options) encoder(out *os.File) (output.Encoder, error) {
 	size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
-	terminal := err == nil
-	format := o.format
-	if format == "" {
-		format = "json"
-		if terminal {
-			format = "table"
+	settings, name := output.Settings{Template: o.template}, o.format
+	if err == nil {
+		settings.Width, settings.Colour = int(size.Col), os.Getenv("NO_COLOR") == ""
+	}
+	if name == "" {
+		name = "json"
+		if err == nil {
+			name = "table"
 		}
 	}
-	switch format {
-	case "json":
-		return output.NewJSON(), nil
-	case "none":
-		return output.None{}, nil
-	case "table":
-		if !terminal {
-			return output.NewTable(0, false), nil
-		}
-		return output.NewTable(int(size.Col), os.Getenv("NO_COLOR") == ""), nil
+	format, err := output.FindFormat(name)
+	if err != nil {
+		return nil, withExit(exitUsage, err)
 	}
-	return nil, usagef("unknown output format %q; formats are %s", format, strings.Join(output.Formats, ", "))
+	return format.New(settings)
 }
 
 // match returns the filter, or nil when none was given.
@@ -266,9 +300,16 @@ func (o *options) check() error {
 	if err := o.loadPolicies(); err != nil {
 		return err
 	}
-	if o.format != "" && !slices.Contains(output.Formats, o.format) {
-		_, err := o.encoder(o.std.out)
+	if _, err := o.encoder(o.std.out); err != nil {
 		return err
+	}
+	kinds, err := o.kinds()
+	if err != nil {
+		return err
+	}
+	// Who asks for events by name is told of those that will not come.
+	if asked, _ := o.asked(); asked != kinds && !o.quiet && o.policies == nil && !slices.Contains(o.events, kind.SetDefault) {
+		fmt.Fprintf(o.std.err, "dnshark: format %s has no form for %s\n", o.format, kindNames(asked&^kinds))
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	})
 	table := pair.NewTable(int64(o.timeout), 0)
 	if o.policies != nil {
-		kinds = kind.Within(needs) // policies may change while we run
+		kinds = o.carried(kind.Within(needs)) // policies may change while we run
 	}
 	marker := kind.NewMarker(kinds)
 	tally := &output.Tally{Next: writer}
@@ -168,6 +168,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if ctx.Err() != nil {
 		err = without(err, ctx.Err())
 	}
+	if err == nil {
+		writer.Begin()
+	}
 	if closing := writer.Close(); !errors.Is(err, closing) {
 		err = errors.Join(err, closing)
 	}
@@ -199,13 +202,14 @@ func without(err, end error) error {
 // closer is a writer that must be closed, so that it has written everything.
 type closer interface {
 	line.Writer
+	Begin()
 	Close() error
 }
 
 // writer returns where events go. Files are encoded on all processors; live
 // events are few, and whoever watches wants them at once.
 func (o *options) writer(e output.Encoder, out io.Writer, live bool) (_ closer, parallel bool) {
-	if _, stateless := e.(*output.JSON); stateless && !live {
+	if output.Stateless(e) && !live {
 		return output.NewParallel(e, out, runtime.GOMAXPROCS(0)), true
 	}
 	return output.NewWriter(e, out, live), false

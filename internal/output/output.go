@@ -16,9 +16,6 @@ type Encoder interface {
 	Append(dst []byte, b *event.Batch) []byte
 }
 
-// Formats are the names of all formats.
-var Formats = []string{"table", "json", "none"}
-
 // blockBytes is how much output is gathered for one write(2): a write per event
 // would cost more than all other work on it.
 const blockBytes = 256 << 10
@@ -28,6 +25,7 @@ type Writer struct {
 	encoder Encoder
 	sink    io.Writer
 	prompt  bool
+	begun   bool
 	buf     []byte
 }
 
@@ -39,16 +37,38 @@ func NewWriter(e Encoder, sink io.Writer, prompt bool) *Writer {
 
 // Write encodes the batch and returns it, empty.
 func (w *Writer) Write(b *event.Batch) (*event.Batch, error) {
+	begun := w.begun
+	w.Begin()
+	before := len(w.buf)
 	w.buf = w.encoder.Append(w.buf, b)
+	if len(w.buf) == before && !begun {
+		w.buf, w.begun = w.buf[:0], false
+	}
 	b.Reset()
 	if w.prompt || len(w.buf) >= blockBytes {
-		return b, w.Close()
+		return b, w.flush()
 	}
 	return b, nil
 }
 
-// Close writes what was gathered.
+// Begin makes sure that what the format begins with is written, events or none.
+// Without it the first event does.
+func (w *Writer) Begin() {
+	if !w.begun {
+		w.buf, w.begun = header(w.encoder, w.buf), true
+	}
+}
+
+// Close writes what was gathered, and what the format ends with. No Write may
+// follow.
 func (w *Writer) Close() error {
+	if w.begun {
+		w.buf = trailer(w.encoder, w.buf)
+	}
+	return w.flush()
+}
+
+func (w *Writer) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 
 // Parallel is a Writer that encodes several batches at once and writes them in
 // their order, so that its output is the same whatever the number of workers.
-// The encoder must not change when it is used: JSON is such a one.
+// The encoder must be one of those that Stateless names.
 //
 // Batches must own their memory: what they borrow has to outlive Write.
 type Parallel struct {
@@ -19,6 +19,11 @@ type Parallel struct {
 	free  chan *job
 	wait  sync.WaitGroup
 	err   atomic.Pointer[error]
+
+	encoder Encoder
+	sink    io.Writer
+	begun   bool // belongs to write, and to Close when that has ended
+	whole   bool // Begin was called
 }
 
 // job is a batch on its way to the sink.
@@ -33,7 +38,7 @@ func NewParallel(e Encoder, sink io.Writer, workers int) *Parallel {
 	// One batch is filled and one written while every worker has one and finds
 	// the next.
 	n := 2*workers + 2
-	p := &Parallel{jobs: make(chan *job, n), order: make(chan *job, n), free: make(chan *job, n)}
+	p := &Parallel{jobs: make(chan *job, n), order: make(chan *job, n), free: make(chan *job, n), encoder: e, sink: sink}
 	for range n {
 		p.free <- &job{batch: &event.Batch{}, ready: make(chan struct{}, 1)}
 	}
@@ -45,20 +50,35 @@ func NewParallel(e Encoder, sink io.Writer, workers int) *Parallel {
 			}
 		})
 	}
-	p.wait.Go(func() { p.write(sink) })
+	p.wait.Go(p.write)
 	return p
 }
 
-func (p *Parallel) write(sink io.Writer) {
+func (p *Parallel) write() {
 	for j := range p.order {
 		<-j.ready
-		if p.err.Load() == nil && len(j.text) > 0 {
-			if _, err := sink.Write(j.text); err != nil {
-				p.err.Store(&err)
-			}
+		if len(j.text) > 0 {
+			p.begin()
+			p.put(j.text)
 		}
 		j.batch.Reset()
 		p.free <- j
+	}
+}
+
+func (p *Parallel) begin() {
+	if !p.begun {
+		p.begun = true
+		p.put(header(p.encoder, nil))
+	}
+}
+
+func (p *Parallel) put(text []byte) {
+	if p.err.Load() != nil || len(text) == 0 {
+		return
+	}
+	if _, err := p.sink.Write(text); err != nil {
+		p.err.Store(&err)
 	}
 }
 
@@ -74,11 +94,20 @@ func (p *Parallel) Write(b *event.Batch) (*event.Batch, error) {
 	return next, p.failed()
 }
 
+// Begin is that of Writer. No Write may follow.
+func (p *Parallel) Begin() { p.whole = true }
+
 // Close waits until everything is written. No Write may follow.
 func (p *Parallel) Close() error {
 	close(p.jobs)
 	close(p.order)
 	p.wait.Wait()
+	if p.whole {
+		p.begin()
+	}
+	if p.begun {
+		p.put(trailer(p.encoder, nil))
+	}
 	return p.failed()
 }
 

@@ -201,9 +201,13 @@ func appendAnswers(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 	if e.Msg.Broken != dnswire.None {
 		dst = append(append(append(dst, '['), e.Msg.Broken.String()...), "] "...)
 	}
+	start := len(dst)
 	for i := range e.Msg.Answer() {
 		if i > 0 {
 			dst = append(dst, ", "...)
+		}
+		if len(dst)-start > maxList {
+			return append(dst, "..."...)
 		}
 		r := &e.Msg.Answer()[i]
 		if r.Type != dnswire.TypeA && r.Type != dnswire.TypeAAAA {
