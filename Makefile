@@ -40,8 +40,10 @@ check-generated: deps
 		go generate ./... && git diff --exit-code -- internal/bpf; \
 	else echo "check-generated: skipped, clang-19 is not installed"; fi
 
+# COUNT=10 is what benchstat wants.
+COUNT ?= 1
 bench:
-	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
+	@CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
 
 # What dnshark costs a resolver at full speed. Needs root and some minutes.
 bench-live: deps
