@@ -187,7 +187,7 @@ func (g *growth) measure(c synth.Capture, x int) (*size, error) {
 	// That every query met its answer, and the file is in the page cache.
 	err = run.Output([]string{g.dnshark, "read", "-o", "none", file}, nil, func(out io.Reader) error {
 		text, err := io.ReadAll(out)
-		if m := answered.FindSubmatch(text); m == nil || string(m[1]) != strconv.Itoa(c.Responses) {
+		if m := answered.FindSubmatch(text); c.Responses > 0 && (m == nil || string(m[1]) != strconv.Itoa(c.Responses)) {
 			return fmt.Errorf("%d answers were to be paired:\n%s", c.Responses, text)
 		}
 		return err
