@@ -43,6 +43,7 @@ type row struct {
 	Capture   string      `json:"capture"`
 	Responses int         `json:"responses"` // in the capture
 	Shown     int         `json:"shown"`     // by the program
+	Octets    int64       `json:"octets"`    // that it writes
 	StartUp   float64     `json:"start_up_s"`
 	Runs      []run.Usage `json:"runs"`
 	// Of the medians:
@@ -169,7 +170,9 @@ func prepare(dir, empty, name string, t *truth.Truth, p program) (*row, error) {
 	r.Command = strings.ReplaceAll(strings.Join(r.argv, " "), file, name+".pcap")
 	r.Command = strings.ReplaceAll(r.Command, p.argv[0], filepath.Base(p.argv[0]))
 	err := run.Output(r.argv, nil, func(out io.Reader) (err error) {
-		r.Shown, err = run.CountLines(out, p.count)
+		counted := &counter{r: out}
+		r.Shown, err = run.CountLines(counted, p.count)
+		r.Octets = counted.octets
 		return err
 	})
 	if err != nil {
@@ -188,6 +191,18 @@ func prepare(dir, empty, name string, t *truth.Truth, p program) (*row, error) {
 	}
 	r.StartUp = run.MedianUsage(starts).CPU
 	return r, nil
+}
+
+// counter counts what is read through it.
+type counter struct {
+	r      io.Reader
+	octets int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.octets += int64(n)
+	return n, err
 }
 
 // emptyCapture makes a capture without packets.
@@ -231,13 +246,14 @@ func page(r *results) []byte {
 	fmt.Fprintf(&b, "%s\nAbsolute times are this machine's; the ratios are what carries over.\n\n![CPU seconds per million responses](peers.svg)\n", r.Machine.Markdown())
 	for _, c := range r.Captures {
 		fmt.Fprintf(&b, "\n## %s: %d responses\n\n", c.Title, r.Truth.Find(c.Name).Responses)
-		b.WriteString("| program | CPU, s per million | ratio | time, s per million | peak memory, MiB | responses shown |\n|---|--:|--:|--:|--:|--:|\n")
+		b.WriteString("| program | CPU, s per million | ratio | time, s per million | peak memory, MiB | output, octets per response | responses shown |\n|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, row := range c.Rows {
 			mark := ""
 			if row.program.slow {
 				mark = " ¹"
 			}
-			fmt.Fprintf(&b, "| %s%s | %.2f | %.2f | %.2f | %.0f | %s |\n", row.Program, mark, row.CPU, row.Ratio, row.Wall, row.RSS, share(row))
+			fmt.Fprintf(&b, "| %s%s | %.2f | %.2f | %.2f | %.0f | %.0f | %s |\n", row.Program, mark, row.CPU, row.Ratio, row.Wall, row.RSS,
+				float64(row.Octets)/float64(row.Responses), share(row))
 		}
 	}
 	fmt.Fprintf(&b, "\n¹ Run on a capture of a tenth, made the same way (%d responses over UDP), %d times instead of %d; its start-up, measured on an empty capture, is "+
