@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -43,6 +44,9 @@ func encoder(t testing.TB, name string) Encoder {
 	e, err := f.New(Settings{Template: `{{.time}} {{.event}} {{.dns.rcode}}{{range .dns.answer}} {{.data}}{{end}}`})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if z, ok := e.(*zeekLog); ok {
+		z.now = func() time.Time { return time.Unix(1_795_000_000, 0).UTC() }
 	}
 	return e
 }
@@ -241,7 +245,7 @@ func TestGolden(t *testing.T) {
 }
 
 // jsonFormats write an object per line.
-var jsonFormats = []string{"json", "tracee"}
+var jsonFormats = []string{"json", "tracee", "eve", "zeek"}
 
 // Every hostile message, in every format: printable ASCII, lines that nobody
 // injected, valid JSON, within bounds.

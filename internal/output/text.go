@@ -56,6 +56,8 @@ func jsonBit(dst []byte, key string, set bool) []byte {
 	return append(dst, '0')
 }
 
+const hexDigits = "0123456789abcdef"
+
 // closeJSON replaces the comma behind the last element, if any, by end.
 func closeJSON(dst []byte, end byte) []byte {
 	if n := len(dst) - 1; dst[n] == ',' {
@@ -96,4 +98,76 @@ func question(m *dnswire.Message) (dnswire.Question, bool) {
 		return dnswire.Question{}, false
 	}
 	return m.Questions[0], true
+}
+
+// restFields are the fields that most formats of others have no place for.
+var restFields = []*event.Field{
+	&event.FieldObserver, &event.FieldTransaction, &event.FieldProcess, &event.FieldServerProcess,
+	&event.FieldReceiver, &event.FieldPolicies,
+}
+
+// appendRest appends an object of what a format has no place for: who asked,
+// what became of the transaction, what is wrong with the message.
+func appendRest(dst []byte, e *event.Event) []byte {
+	dst = append(dst, '{')
+	for _, f := range restFields {
+		before := len(dst)
+		dst = append(append(append(dst, '"'), f.Name...), `":`...)
+		value := len(dst)
+		if dst = f.Append(dst, e); len(dst) == value {
+			dst = dst[:before]
+			continue
+		}
+		dst = append(dst, ',')
+	}
+	if e.Class == event.ClassPacket {
+		return closeJSON(dst, '}')
+	}
+	m := &e.Msg
+	if m.Broken != dnswire.None {
+		dst = append(dst, `"incomplete":true,`...)
+	}
+	if n := m.Anomalies.Len(); n > 0 || e.Capped || e.Missing > 0 {
+		dst = append(dst, `"anomalies":[`...)
+		for a := dnswire.Anomaly(1); n > 0 && int(a) < dnswire.NumAnomalies; a++ {
+			if m.Anomalies.Has(a) {
+				dst = append(append(append(dst, '"'), a.String()...), `",`...)
+			}
+		}
+		if e.Missing > 0 {
+			dst = append(dst, `"message_cut",`...)
+		}
+		if e.Capped {
+			dst = append(dst, `"event_capped",`...)
+		}
+		dst = append(closeJSON(dst, ']'), ',')
+	}
+	return closeJSON(dst, '}')
+}
+
+// transport returns the name of the event's transport.
+func transport(e *event.Event, udp, tcp string) string {
+	if e.Meta.Protocol == 6 {
+		return tcp
+	}
+	return udp
+}
+
+// flowID returns 53 bits that are the same for the messages of one conversation:
+// a hash of its ends, the socket's cookie and the transport. Whoever chooses
+// addresses and ports can make conversations collide; nothing depends on it.
+func flowID(e *event.Event) uint64 {
+	client, server := e.Ends()
+	a, b := client.Addr().As16(), server.Addr().As16()
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
+	for i := range a {
+		h = (h ^ uint64(a[i])) * prime
+		h = (h ^ uint64(b[i])) * prime
+	}
+	for _, v := range [...]uint64{uint64(client.Port()), uint64(server.Port()), uint64(e.Meta.Protocol), e.Flow.Cookie} {
+		h = (h ^ v) * prime
+		h ^= h >> 29
+	}
+	return h >> 11
 }
