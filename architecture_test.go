@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"internal/container":       {"event", "internal/proc"},
 	"internal/kind":            {"dnswire", "event", "internal/nearest"},
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
-	"internal/output":          {"dnswire", "event", "internal/kind"},
+	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},

@@ -3,6 +3,7 @@ package output
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -21,7 +22,7 @@ func fields(t *testing.T, where string, v map[string]any, table map[string]strin
 		if want[0] == '!' {
 			want = want[1:]
 		}
-		if got := typeOf(value); got != want {
+		if got := typeOf(value); got != want && (got != "list" || !strings.HasPrefix(want, "list")) {
 			t.Errorf("%s: %s is %s, want %s", where, key, got, want)
 		}
 	}
@@ -82,10 +83,6 @@ func TestEVE(t *testing.T) {
 	for _, line := range lines {
 		fields(t, "event", line, eveTop)
 		d := line["dns"].(map[string]any)
-		// A message without a question has an empty list of them.
-		if q, ok := d["queries"].([]any); ok && len(q) == 0 {
-			delete(d, "queries")
-		}
 		fields(t, "dns", d, eveDNS)
 		response := d["type"] == "response"
 		if _, ok := d["rcode"]; ok != response || d["qr"] == true != response || d["version"] != 3.0 {

@@ -34,6 +34,9 @@ var Formats = []*Format{
 	&eve,
 	&zeek,
 	&zeekTSV,
+	&ecs,
+	&ocsf,
+	&cof,
 	{Name: "none", Doc: "nothing, for measuring", New: func(Settings) (Encoder, error) { return None{}, nil }},
 }
 
