@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},
 	"internal/nearest":         {},
-	"internal/filter":          {"event", "internal/nearest", "internal/suffix"},
+	"internal/filter":          {"dnswire", "event", "internal/nearest", "internal/suffix"},
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 	"internal/testkit/asker":   {},

@@ -206,7 +206,7 @@ var (
 	}
 	FieldPolicies = Field{
 		Name: "policies", Type: "[]string",
-		Doc:    "names of the policies that want the event; left out without policies",
+		Doc:    "names of the policies that want the event, as many as fit 1 KiB; left out without policies",
 		Append: appendPolicies,
 	}
 	FieldIP = Field{

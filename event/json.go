@@ -16,8 +16,9 @@ import (
 // that would break the bounds. Counts of the sections tell what is left out.
 const (
 	maxQuestionList = 8 << 10
-	maxResponseList = 20 << 10
-	maxMessage      = 28 << 10
+	maxResponseList = 16 << 10
+	maxMessage      = 24 << 10
+	maxPolicies     = 1 << 10
 )
 
 // keep drops the element of a list that was appended last, at before, if the
@@ -430,9 +431,14 @@ func appendPolicies(dst []byte, e *Event) []byte {
 	if len(e.Policies) == 0 {
 		return dst
 	}
+	start := len(dst)
 	dst = append(dst, '[')
 	for _, name := range e.Policies {
-		dst = append(appendQuoted(dst, name), ',')
+		before := len(dst)
+		if dst = append(appendQuoted(dst, name), ','); len(dst)-start > maxPolicies {
+			dst = dst[:before]
+			break
+		}
 	}
 	return closeList(dst)
 }

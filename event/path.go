@@ -92,8 +92,8 @@ var metadataPaths = []*Path{
 	{Name: "metadata.protocol", Kind: KindNumber, Doc: "IP protocol: 17 is UDP, 6 is TCP", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.Protocol) }},
 	{Name: "metadata.packet_len", Kind: KindNumber, Doc: "IP total length in octets", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.PacketLen) }},
 	{Name: "metadata.iface", Kind: KindText, Doc: "network interface", Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Meta.Iface) }},
-	{Name: "client.ip", Kind: KindAddr, Doc: "address of the end that asks", Addr: func(e *Event, _ int) netip.Addr { return e.end(true) }},
-	{Name: "server.ip", Kind: KindAddr, Doc: "address of the end that answers", Addr: func(e *Event, _ int) netip.Addr { return e.end(false) }},
+	{Name: "client.ip", Kind: KindAddr, Doc: "address of the end that asks", Count: oneMessage, Addr: func(e *Event, _ int) netip.Addr { return e.end(true) }},
+	{Name: "server.ip", Kind: KindAddr, Doc: "address of the end that answers", Count: oneMessage, Addr: func(e *Event, _ int) netip.Addr { return e.end(false) }},
 }
 
 // end returns the address of the client or of the server.
@@ -240,7 +240,7 @@ func recordAddr(m *dnswire.Message, r *dnswire.Record) netip.Addr {
 	switch {
 	case r.Type == dnswire.TypeA && r.Len == 4, r.Type == dnswire.TypeAAAA && r.Len == 16:
 		a, _ := netip.AddrFromSlice(m.RData(r))
-		return a
+		return a.Unmap()
 	}
 	return netip.Addr{}
 }

@@ -45,15 +45,16 @@ func (o *options) loadPolicies() (err error) {
 // event may be followed by a comparison, as
 // net_packet_dns_response.data.dst_port=53,5353; commas divide events too.
 func fromFlags(events, scopes []string) (*policy.Set, error) {
-	p := &policy.Policy{}
+	p, scope := &policy.Policy{}, &policy.Conditions{}
 	for _, text := range scopes {
 		expr, why := policy.Scope(text)
 		if why != "" {
 			return nil, usagef("--scope: %s", why)
 		}
-		p.Scope = policy.Both(p.Scope, expr)
+		scope.AddTracee(text, expr)
 	}
-	var whens [32]string
+	p.Scope = scope.String()
+	var whens [32]policy.Conditions
 	var kinds kind.Set
 	last, compared := "", false // the comparison that a value may follow
 	flush := func() error {
@@ -76,7 +77,7 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 		kinds |= found
 		for i := range kind.Catalogue {
 			if found.Has(i) {
-				whens[i] = policy.Both(whens[i], when)
+				whens[i].AddTracee(comparison, when)
 			}
 		}
 		return nil
@@ -99,7 +100,7 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 	}
 	for i := range kind.Catalogue {
 		if kinds.Has(i) {
-			p.Rules = append(p.Rules, policy.Rule{Kind: i, When: whens[i]})
+			p.Rules = append(p.Rules, policy.Rule{Kind: i, When: whens[i].String()})
 		}
 	}
 	return &policy.Set{Policies: []*policy.Policy{p}}, nil

@@ -82,8 +82,12 @@ func (c *Compare) testNumber() func(uint64) bool {
 	switch c.Op {
 	case Less:
 		return func(n uint64) bool { return n < v }
+	case AtMost:
+		return func(n uint64) bool { return n <= v }
 	case Greater:
 		return func(n uint64) bool { return n > v }
+	case AtLeast:
+		return func(n uint64) bool { return n >= v }
 	}
 	if len(c.Numbers) == 1 {
 		return func(n uint64) bool { return n == v }

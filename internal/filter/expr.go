@@ -79,7 +79,9 @@ const (
 	False              // of KindBool
 	Equal              // to one of the values
 	Less               // than the number
+	AtMost             // the number
 	Greater            // than the number
+	AtLeast            // the number
 	Matches            // the regular expression (RE2)
 	Contains           // the text
 	Begins             // with the text

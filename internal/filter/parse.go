@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/nearest"
 )
@@ -150,11 +151,8 @@ func (p *parser) compare() Expr {
 	case p.accept("==", "!="):
 		c.Op = Equal
 		p.literal(c, kind)
-	case p.accept("<", ">="):
-		c.Op = Less
-		p.number(c, kind, sign)
-	case p.accept(">", "<="):
-		c.Op = Greater
+	case p.accept("<", "<=", ">", ">="):
+		c.Op = map[string]Op{"<": Less, "<=": AtMost, ">": Greater, ">=": AtLeast}[sign.text]
 		p.number(c, kind, sign)
 	case p.accept("=~", "!~", "matches"):
 		c.Op = Matches
@@ -174,7 +172,7 @@ func (p *parser) compare() Expr {
 			hint(c.Path.Name + " == ...")
 	}
 	switch sign.text {
-	case "!=", ">=", "<=", "!~":
+	case "!=", "!~":
 		return &Not{c}
 	}
 	return c
@@ -407,11 +405,14 @@ func (c *Compare) add(kind event.Kind, text string, quoted bool) (why string) {
 		c.Numbers = append(c.Numbers, n)
 	case event.KindTime:
 		t, err := time.Parse(time.RFC3339Nano, text)
-		if err != nil {
+		if err != nil || t.Year() < 1970 || t.Year() >= 2262 { // what ns in 64 bits can tell
 			return fmt.Sprintf("%s is a time as 2026-01-02T03:04:05Z, and %s is none", c.Path.Name, strconv.QuoteToASCII(text))
 		}
 		c.Numbers = append(c.Numbers, uint64(t.UnixNano()))
 	case event.KindBool:
+		if c.Op == True || c.Op == False {
+			return fmt.Sprintf("%s is compared with one value", c.Path.Name)
+		}
 		switch text {
 		case "true":
 			c.Op = True
@@ -429,13 +430,17 @@ func (c *Compare) add(kind event.Kind, text string, quoted bool) (why string) {
 			}
 			prefix = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
 		}
+		// Events have no mapped addresses.
+		if a := prefix.Addr(); a.Is4In6() && prefix.Bits() >= 96 {
+			prefix = netip.PrefixFrom(a.Unmap(), prefix.Bits()-96)
+		}
 		c.Prefixes = append(c.Prefixes, prefix.Masked())
 	case event.KindName:
-		text = strings.ToLower(text)
-		if text != "." {
-			text = strings.TrimSuffix(text, ".")
+		name, err := canonical(text)
+		if err != nil {
+			return fmt.Sprintf("%s is a domain name, and %s is none", c.Path.Name, strconv.QuoteToASCII(text))
 		}
-		c.Texts = append(c.Texts, text)
+		c.Texts = append(c.Texts, name)
 	default:
 		if c.Path.Code != nil && c.Func == FuncNone && c.Op == Equal {
 			n, ok := c.Path.Code(text)
@@ -447,4 +452,22 @@ func (c *Compare) add(kind event.Kind, text string, quoted bool) (why string) {
 		c.Texts = append(c.Texts, text)
 	}
 	return ""
+}
+
+// canonical returns a name as events show it: in lower case, without the final
+// dot, escaped where it must be and nowhere else.
+func canonical(text string) (string, error) {
+	wire, err := dnswire.AppendWireName(nil, text)
+	if err != nil {
+		return "", err
+	}
+	// The name as the question of a message, whose text it then is.
+	raw := append(make([]byte, dnswire.HeaderLen, dnswire.HeaderLen+len(wire)+4), wire...)
+	raw[5] = 1
+	var m dnswire.Message
+	m.Unpack(append(raw, 0, 1, 0, 1))
+	if len(m.Questions) != 1 {
+		return "", dnswire.ErrName
+	}
+	return string(m.AppendNameLower(nil, m.Questions[0].Name)), nil
 }

@@ -199,17 +199,27 @@ func (d *document) expression(n *yaml.Node) string {
 	return text
 }
 
+// together checks what was made of expressions that were good by themselves.
+func (d *document) together(n *yaml.Node, text string) {
+	if text == "" {
+		return
+	}
+	if _, err := filter.Parse(text); err != nil {
+		d.fail(n, "all conditions together: %v", err)
+	}
+}
+
 func ignore(*yaml.Node) {}
 
 // policy reads a policy of any form.
 func (d *document) policy(n *yaml.Node) *Policy {
-	p := &Policy{}
+	p, scope := &Policy{}, &Conditions{}
 	spec := map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { p.Name = d.text(n) },
 		"description": func(n *yaml.Node) { p.Description = d.text(n) },
-		"where":       func(n *yaml.Node) { p.Scope = Both(p.Scope, d.expression(n)) },
+		"where":       func(n *yaml.Node) { scope.Add(d.expression(n)) },
 		"scope": func(n *yaml.Node) {
-			d.list(n, func(n *yaml.Node) { p.Scope = Both(p.Scope, d.scope(n)) })
+			d.list(n, func(n *yaml.Node) { scope.AddTracee(n.Value, d.scope(n)) })
 		},
 		"defaultActions": d.actions,
 		"rules": func(n *yaml.Node) {
@@ -249,6 +259,8 @@ func (d *document) policy(n *yaml.Node) *Policy {
 			"status": ignore,
 		})
 	}
+	p.Scope = scope.String()
+	d.together(n, p.Scope)
 	switch {
 	case p.Name == "":
 		d.fail(n, "a policy needs a name")
@@ -260,21 +272,50 @@ func (d *document) policy(n *yaml.Node) *Policy {
 	return p
 }
 
-// Both joins two expressions, either of which may be empty.
-func Both(a, b string) string {
-	switch {
-	case a == "":
-		return b
-	case b == "":
-		return a
+// Conditions are expressions that must hold together, in the order given. Of
+// Tracee's comparisons with = those on one field are alternatives.
+type Conditions struct {
+	parts  []string
+	equals map[string]int // place in parts of the alternatives on a field
+}
+
+// Add adds an expression; "" always holds.
+func (c *Conditions) Add(expr string) {
+	if expr != "" {
+		c.parts = append(c.parts, expr)
 	}
-	return "(" + a + ") && (" + b + ")"
+}
+
+// AddTracee adds what a comparison of Tracee's was translated to.
+func (c *Conditions) AddTracee(text, expr string) {
+	m := comparison.FindStringSubmatch(strings.TrimSpace(text))
+	if m == nil || m[2] != "=" {
+		c.Add(expr)
+		return
+	}
+	if i, ok := c.equals[m[1]]; ok {
+		c.parts[i] += " || " + expr
+		return
+	}
+	if c.equals == nil {
+		c.equals = map[string]int{}
+	}
+	c.equals[m[1]] = len(c.parts)
+	c.parts = append(c.parts, expr)
+}
+
+// String returns one expression, "" when there is none.
+func (c *Conditions) String() string {
+	if len(c.parts) < 2 {
+		return strings.Join(c.parts, "")
+	}
+	return "(" + strings.Join(c.parts, ") && (") + ")"
 }
 
 // rules reads a rule, which a set of events makes several of.
 func (d *document) rules(n *yaml.Node) (rules []Rule) {
 	var kinds kind.Set
-	when := ""
+	when := &Conditions{}
 	d.mapping(n, map[string]func(*yaml.Node){
 		"event": func(n *yaml.Node) {
 			var err error
@@ -282,18 +323,19 @@ func (d *document) rules(n *yaml.Node) (rules []Rule) {
 				d.fail(n, "%v", err)
 			}
 		},
-		"filter": func(n *yaml.Node) { when = Both(when, d.expression(n)) },
+		"filter": func(n *yaml.Node) { when.Add(d.expression(n)) },
 		"filters": func(n *yaml.Node) {
-			d.list(n, func(n *yaml.Node) { when = Both(when, d.filter(n)) })
+			d.list(n, func(n *yaml.Node) { when.AddTracee(n.Value, d.filter(n)) })
 		},
 		"actions": d.actions,
 	})
 	if kinds == 0 && d.err == nil {
 		d.fail(n, "a rule needs an event")
 	}
+	d.together(n, when.String())
 	for i := range kind.Catalogue {
 		if kinds.Has(i) {
-			rules = append(rules, Rule{i, when})
+			rules = append(rules, Rule{i, when.String()})
 		}
 	}
 	return rules

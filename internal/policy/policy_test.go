@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,11 +183,38 @@ func TestTranslate(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"nonsense": `unknown scope "nonsense"`, "colour=red": `unknown scope "colour"`, "uid=x": `process.uid is a number`, "comm=": `a value is missing`,
+		"nonsense": `unknown scope "nonsense"`, "colour=red": `unknown scope "colour"`, "uid=x": `process.uid is a number`, "comm=": `a value is missing`, "comm=*": `a star alone`,
 	} {
 		if _, why := Scope(text); !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
 			t.Errorf("%s: %q, want %q", text, why, want)
 		}
+	}
+}
+
+// Many conditions hold together, and = on one field means any of them.
+func TestConditions(t *testing.T) {
+	text := "name: x\nscope: [comm=curl, uid=1000, comm=bash]\nrules:\n  - event: net_packet_dns_response\n    filters:\n"
+	for i := range 200 {
+		text += fmt.Sprintf("      - data.dst_port!=%d\n", i+1)
+	}
+	set := parse(t, text)
+	if want := `(process.comm == "curl" || process.comm == "bash") && (process.uid == "1000")`; set.Policies[0].Scope != want {
+		t.Errorf("scope %s, want %s", set.Policies[0].Scope, want)
+	}
+	marker := kind.NewMarker(set.Kinds())
+	stage := NewStage(set)
+	b := &event.Batch{}
+	response(b, "bash", 0)
+	response(b, "dig", 0)
+	b.Events[0].Meta.DstPort, b.Events[1].Meta.DstPort = 40000, 40000
+	marker.Process(b)
+	stage.Process(b)
+	if b.Events[0].Kinds == 0 || b.Events[1].Kinds != 0 {
+		t.Errorf("kinds %b and %b", b.Events[0].Kinds, b.Events[1].Kinds)
+	}
+	long := "name: x\nrules:\n  - event: default\n    filters:\n" + strings.Repeat("      - data.dst_port!=1\n", 4000)
+	if _, err := read("p.yaml", strings.NewReader(long)); err == nil || !strings.Contains(err.Error(), "all conditions together") {
+		t.Error(err)
 	}
 }
 

@@ -156,6 +156,9 @@ func translate(name, sign, values string) (expr, why string) {
 		if value == "" {
 			return "", "a value is missing after " + name + sign
 		}
+		if strings.Trim(value, "*") == "" {
+			return "", "a star alone is no value: leave the filter out"
+		}
 		parts = append(parts, one(path, sign, value))
 	}
 	expr = strings.Join(parts, join)

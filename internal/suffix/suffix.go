@@ -48,5 +48,20 @@ func find(name []byte) int {
 	if len(suffix) >= len(name) {
 		return len(name)
 	}
-	return bytes.LastIndexByte(name[:len(name)-len(suffix)-1], '.') + 1
+	at := len(name) - len(suffix) - 1
+	for {
+		at = bytes.LastIndexByte(name[:at], '.')
+		if at <= 0 || !escaped(name[:at]) {
+			return at + 1
+		}
+	}
+}
+
+// escaped reports whether what follows the text is escaped by its end.
+func escaped(text []byte) bool {
+	n := len(text)
+	for n > 0 && text[n-1] == '\\' {
+		n--
+	}
+	return (len(text)-n)%2 == 1
 }
