@@ -59,9 +59,14 @@ const (
 	maxRecords = 1 << 14
 	// keepRemoved is how long a container that is gone may still be asked about.
 	keepRemoved = time.Minute
+	// maxMessage is what containerd itself sends at most. A container's own
+	// specification may be long, and must not hide the other containers.
+	maxMessage = 16 << 20
 	// mobyNamespace is where Docker keeps its containers, without their names.
 	mobyNamespace = "moby"
 )
+
+var anySize = grpc.MaxCallRecvMsgSize(maxMessage)
 
 func dialContainerd(ctx context.Context, e *endpoint) (_ client, err error) {
 	conn, err := dialGRPC(e)
@@ -111,7 +116,7 @@ func (c *containerd) list(ctx context.Context) error {
 		return err
 	}
 	for _, ns := range all.Namespaces {
-		stream, err := c.api.ListStream(inNamespace(ctx, ns.Name), &containers.ListContainersRequest{})
+		stream, err := c.api.ListStream(inNamespace(ctx, ns.Name), &containers.ListContainersRequest{}, anySize)
 		if err != nil {
 			return err
 		}
@@ -175,7 +180,7 @@ func (c *containerd) happened(ctx context.Context, envelope *types.Envelope) err
 	}
 	ctx, cancel := context.WithTimeout(inNamespace(ctx, envelope.Namespace), askTimeout)
 	defer cancel()
-	got, err := c.api.Get(ctx, &containers.GetContainerRequest{ID: about.GetID()})
+	got, err := c.api.Get(ctx, &containers.GetContainerRequest{ID: about.GetID()}, anySize)
 	if status.Code(err) == codes.NotFound {
 		return nil
 	}

@@ -5,7 +5,9 @@ import (
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/dnshark-io/dnshark/event"
@@ -63,6 +65,9 @@ func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error
 		return known, nil
 	}
 	list, err := c.api.ListContainers(ctx, &cri.ListContainersRequest{Filter: &cri.ContainerFilter{Id: p.ID}})
+	if status.Code(err) == codes.ResourceExhausted {
+		return nil, nil // its labels are longer than anything honest
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ func ParsePath(path []byte) Place {
 	var p Place
 	var before string // the part before, "" for the first
 	kube := false     // below kubepods
+	strange := 0      // parts that no runtime of the host puts above containers
 	for range maxParts {
 		var part []byte
 		part, path, _ = bytes.Cut(bytes.TrimLeft(path, "/"), []byte("/"))
@@ -37,13 +38,38 @@ func ParsePath(path []byte) Place {
 		}
 		name := string(part)
 		kube = kube || strings.Contains(name, "kubepods")
+		was := p
 		p.part(before, name, kube)
+		if p.Depth > was.Depth && strange > 1 && !isSplit(name) {
+			p.Depth++
+		}
+		switch {
+		case strings.HasPrefix(name, "user@"): // whose are told by User
+		case runtimes[strings.TrimSuffix(name, ".service")] != "": // a runtime's own
+		case strings.HasSuffix(name, ".service"), name == "payload", strings.HasPrefix(name, "machine-") && strings.HasSuffix(name, ".scope"):
+			// What is below belongs to the service, or to a machine.
+			strange += 2
+		case p == was && !kube && !parents[name]:
+			// The name of a container as users choose it, or, once, a parent that
+			// the runtime was configured with.
+			strange++
+		}
 		before = name
 	}
 	if p.ID != "" {
 		p.Unit = ""
 	}
 	return p
+}
+
+// parents are what runtimes put above containers, beside the keys of runtimes.
+var parents = map[string]bool{"ecs": true, "libpod_parent": true}
+
+// isSplit reports whether a runtime puts a container of that name below its own
+// service: podman with --cgroups=split, and cgroupfs paths that were meant for
+// systemd.
+func isSplit(name string) bool {
+	return strings.HasPrefix(name, "libpod-payload-") || strings.Contains(name, ":")
 }
 
 func (p *Place) part(before, name string, kube bool) {

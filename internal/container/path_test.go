@@ -142,3 +142,18 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+// Whoever may make cgroups below his own may give them any name.
+func TestForeignNames(t *testing.T) {
+	for _, path := range []string{
+		"/system.slice/foo.service/docker/" + id,
+		"/system.slice/foo.service/docker-" + id + ".scope",
+		"/machine.slice/machine-box.scope/payload/docker/" + id,
+		"/machine.slice/systemd-nspawn@a.service/payload/system.slice/docker-" + id + ".scope",
+		"/default/mycontainer/docker/" + id,
+	} {
+		if p := ParsePath([]byte(path)); p.ID != id || p.Depth < 2 {
+			t.Errorf("%s: %+v, want it to be within something", path, p)
+		}
+	}
+}

@@ -250,7 +250,15 @@ func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool)
 			found, err := c.find(ctx, q.place)
 			cancel()
 			if err != nil {
-				q.next = now.Add(tries[0])
+				// The connection may be to blame, or the question: it goes
+				// behind the others, and not for ever.
+				again := *q
+				*w = slices.Delete(*w, i, i+1)
+				if again.tried < len(tries) {
+					again.next = now.Add(tries[again.tried])
+					again.tried++
+					*w = append(*w, again)
+				}
 				return false
 			}
 			if done = found != nil; done {

@@ -144,6 +144,42 @@ func TestHostileRuntime(t *testing.T) {
 	})
 }
 
+// A container that makes every question about it fail takes nothing from others.
+func TestPoison(t *testing.T) {
+	poison := strings.Repeat("ee", idLen/2)
+	for name, bad := range map[string]http.HandlerFunc{
+		"long labels": func(w http.ResponseWriter, _ *http.Request) {
+			json.NewEncoder(w).Encode(map[string]any{"Id": poison, "Config": map[string]any{"Labels": map[string]string{"k": strings.Repeat("x", 2<<20)}}})
+		},
+		"breaks off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"error":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := inspected(id)
+			r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+				if r.PathValue("id") == poison {
+					bad(w, r)
+					return
+				}
+				good(w, r)
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Run()
+			defer r.Close()
+			r.ask(&place{Place: Place{ID: poison, Depth: 1}})
+			p := &place{Place: Place{ID: id, Depth: 1}}
+			r.ask(p)
+			for deadline := time.Now().Add(20 * time.Second); p.container.Load() == nil; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the other container is not known")
+				}
+			}
+		})
+	}
+}
+
 // kubelet is a runtime as kubelets use it.
 type kubelet struct {
 	cri.UnimplementedRuntimeServiceServer

@@ -13,7 +13,8 @@ import (
 )
 
 // Stage is a step between decoding and output. It works in place: it may change
-// or add events, and keeps nothing of the batch.
+// or add events, and keeps nothing of the batch. One that has more events than a
+// batch should take says so by a method More() bool, and gets another batch.
 type Stage interface{ Process(*event.Batch) }
 
 // Writer is where events go. It takes the batch and returns an empty one to go
@@ -115,11 +116,19 @@ func (w *Worker) skip(frames []source.Frame) {
 }
 
 func (w *Worker) flush() error {
-	for _, s := range w.Stages {
-		s.Process(w.batch)
+	for {
+		more, last := false, w.batch.Last
+		for _, s := range w.Stages {
+			s.Process(w.batch)
+			if s, ok := s.(interface{ More() bool }); ok && s.More() {
+				more = true
+			}
+		}
+		var err error
+		w.batch, err = w.Writer.Write(w.batch)
+		if w.failed = err != nil; w.failed || !more {
+			return err
+		}
+		w.batch.Last = last
 	}
-	var err error
-	w.batch, err = w.Writer.Write(w.batch)
-	w.failed = err != nil
-	return err
 }

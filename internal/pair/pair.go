@@ -79,7 +79,7 @@ type longQuery struct {
 }
 
 // maxExpired bounds the unanswered queries that a batch takes. After a pause all
-// that wait may be overdue at once; what is left comes with the next batches.
+// that wait may be overdue at once; what is left comes with further batches.
 const maxExpired = 4096
 
 // Table pairs the messages of one lane.
@@ -88,6 +88,8 @@ type Table struct {
 	// UpToEnd says that a query which still waits at the end of the lane found
 	// no answer; otherwise nothing is said about it.
 	UpToEnd bool
+
+	more bool // see More
 
 	timeout    int64
 	maxPending int
@@ -149,7 +151,11 @@ func (t *Table) Process(b *event.Batch) {
 	if b.Last && t.UpToEnd {
 		t.end(b, messages)
 	}
+	t.more = t.oldest != none && len(b.Events) >= messages+maxExpired
 }
+
+// More reports whether more queries may be overdue than the last batch took.
+func (t *Table) More() bool { return t.more }
 
 func (t *Table) query(b *event.Batch, at int) {
 	e := &b.Events[at]
