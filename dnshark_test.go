@@ -2,9 +2,11 @@ package dnshark_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"testing"
@@ -86,6 +88,33 @@ func TestReadLeft(t *testing.T) {
 	}
 	if seen != 1 {
 		t.Error(seen)
+	}
+}
+
+// A loop that is left does not wait for a pipe that has gone quiet.
+func TestReadLeftPipe(t *testing.T) {
+	file := capture(t, 20)
+	r, w := io.Pipe()
+	defer w.Close()
+	go func() {
+		z := gzip.NewWriter(w)
+		z.Write(file)
+		z.Flush()
+	}()
+	left := make(chan bool, 1)
+	go func() {
+		for _, err := range dnshark.Read(t.Context(), r, dnshark.Options{}) {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		left <- true
+	}()
+	select {
+	case <-left:
+	case <-time.After(20 * time.Second):
+		t.Error("it still waits")
 	}
 }
 

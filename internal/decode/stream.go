@@ -351,7 +351,7 @@ func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
 		}
 		if g.msg.n == 0 && len(data) >= prefix {
 			n := prefix + int(binary.BigEndian.Uint16(data))
-			if len(data) >= judge && !g.credible(data, n == len(data)) {
+			if len(data) >= judge && !g.credible(data, endsMessage(data, n)) {
 				d.lose(g)
 				continue
 			}
@@ -397,7 +397,7 @@ func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
 					continue
 				}
 				g.flags |= synced | guessed
-			} else if !g.credible(head[:], n == before+len(data)) {
+			} else if !g.credible(head[:], endsMessage(data, n-before)) {
 				d.clear(g)
 				d.lose(g)
 				continue
@@ -420,14 +420,19 @@ func (d *Decoder) feed(i uint32, g *stream, data []byte, o uint32) {
 
 // credible judges the first judge octets of what should be a message, where
 // there is doubt: at the start of a stream, and where its place was guessed.
-// whole says that the segment ends where the message does, which is evidence of
-// its own.
+// whole is what endsMessage says, which is evidence of its own.
 func (g *stream) credible(head []byte, whole bool) bool {
 	if g.flags&guessed == 0 && binary.BigEndian.Uint16(head) < dnswire.HeaderLen {
 		return true // a message without a header, which no other protocol begins like
 	}
 	return g.flags&(yielded|guessed) == yielded || whole ||
 		headerFits(head[prefix:], int(binary.BigEndian.Uint16(head)))
+}
+
+// endsMessage reports whether octet n of data, where a message is said to end, is
+// such a place: the end, or the start of the next message.
+func endsMessage(data []byte, n int) bool {
+	return n == len(data) || n+judge <= len(data) && plausible(data[n:], false)
 }
 
 // lose is called when a stream at its supposed start of a message is not DNS.

@@ -36,6 +36,8 @@ func TestStream(t *testing.T) {
 	type counts = map[string]uint64
 	one, two := framed(message(1, true, 0)), pipeline(2, 0)
 	n := uint32(len(one))
+	strange := framed(message(7, true, 0))
+	strange[4] |= 7 << 3 // an opcode that nobody assigned
 	http := []byte("HTTP/1.1 200 OK\r\nServer: x\r\n\r\n")
 	tls := join(0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, make([]byte, 40))
 	for _, test := range []struct {
@@ -72,6 +74,8 @@ func TestStream(t *testing.T) {
 		{"spoofed data out of the window", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, one[:20]), answer(3_000_000_000, 0, one), answer(30, 0, one[20:])},
 			[]int{1}, counts{"tcp_out_of_window": 1}},
 		{"FIN amid a message", [][]byte{answer(9, tcpSYN, nil), answer(10, tcpFIN, one[:20])}, nil, counts{"tcp_incomplete": 1}},
+		{"strange message before a good one", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, join(strange, one))}, []int{7, 1}, nil},
+		{"strange message before a good one, split", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, strange[:5]), answer(15, 0, join(strange[5:], one))}, []int{7, 1}, nil},
 		{"HTTP", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, http), answer(10+uint32(len(http)), 0, http)}, nil, counts{"not_dns": 1}},
 		{"TLS", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, tls)}, nil, counts{"not_dns": 1}},
 		{"TLS, split", [][]byte{answer(9, tcpSYN, nil), answer(10, 0, tls[:5]), answer(15, 0, tls[5:])}, nil, counts{"not_dns": 1}},

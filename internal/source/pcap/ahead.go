@@ -12,14 +12,14 @@ type ahead struct {
 	full, empty chan []byte
 	err         error // of the source; read after full is closed
 	now, rest   []byte
-	stop, done  chan struct{}
+	stop        chan struct{}
 	src         io.ReadCloser
 }
 
 func readAhead(src io.ReadCloser) *ahead {
 	a := &ahead{
 		full: make(chan []byte, aheadBlocks), empty: make(chan []byte, aheadBlocks),
-		stop: make(chan struct{}), done: make(chan struct{}), src: src,
+		stop: make(chan struct{}), src: src,
 	}
 	for range aheadBlocks {
 		a.empty <- make([]byte, aheadBytes)
@@ -29,18 +29,17 @@ func readAhead(src io.ReadCloser) *ahead {
 }
 
 func (a *ahead) run() {
-	defer close(a.done)
+	defer a.src.Close()
 	defer close(a.full)
 	for {
 		select {
 		case <-a.stop:
 			return
 		case block := <-a.empty:
+			// What a pipe has now is passed on at once.
 			n := 0
-			for n < len(block) && a.err == nil {
-				var more int
-				more, a.err = a.src.Read(block[n:])
-				n += more
+			for n == 0 && a.err == nil {
+				n, a.err = a.src.Read(block)
 			}
 			a.full <- block[:n] // there is room for every block
 			if a.err != nil {
@@ -68,10 +67,9 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close ends the goroutine, when it has finished its block, and closes the
-// source.
+// Close ends the goroutine, which closes the source when that lets it: a read may
+// wait for somebody else's pipe.
 func (a *ahead) Close() error {
 	close(a.stop)
-	<-a.done
-	return a.src.Close()
+	return nil
 }

@@ -28,10 +28,10 @@ var (
 const maxWindow = 64 << 20
 
 // A file may expand by maxRatio, once it made more than anyRatio octets: packets
-// compress 10 to 50 times, what is made to fill disks and days a thousand times
-// and more.
+// compress 10 to 50 times, a flood of equal ones some 350 times, what is made to
+// fill disks and days a thousand times and more.
 const (
-	maxRatio = 250
+	maxRatio = 1000
 	anyRatio = 16 << 20
 )
 
