@@ -37,6 +37,8 @@ var Formats = []*Format{
 	&ecs,
 	&ocsf,
 	&cof,
+	&rfc8427,
+	&csv,
 	{Name: "none", Doc: "nothing, for measuring", New: func(Settings) (Encoder, error) { return None{}, nil }},
 }
 

@@ -245,7 +245,7 @@ func TestGolden(t *testing.T) {
 }
 
 // jsonFormats write an object per line.
-var jsonFormats = []string{"json", "tracee", "eve", "zeek", "ecs", "ocsf", "cof"}
+var jsonFormats = []string{"json", "tracee", "eve", "zeek", "ecs", "ocsf", "cof", "rfc8427"}
 
 // Every hostile message, in every format: printable ASCII, lines that nobody
 // injected, valid JSON, within bounds.
