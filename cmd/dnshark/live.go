@@ -34,7 +34,9 @@ with --stats, or when something was lost. live ends when the command ends, and
 as it does: with its exit code, or by its signal. Queries without an answer
 until then are shown as unanswered. Signals are passed on. The command runs with the
 rights of whoever started dnshark: as root under sudo, but without capabilities
-that were given to dnshark alone.`,
+that were given to dnshark alone.
+
+Output formats (-o):` + formats(),
 		Example: `  sudo dnshark live --comm firefox
   sudo dnshark live --pid 4711 --follow
   sudo dnshark live --cgroup system.slice/nginx.service --server 192.0.2.53

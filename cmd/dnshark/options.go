@@ -79,7 +79,8 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	o.addPolicy(f)
 	o.choice.addMessages(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
-	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`: "+strings.Join(output.FormatNames(), ", ")+" (default: table on a terminal, json elsewhere)")
+	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`, one of those above (default: table on a terminal, json elsewhere)")
+	f.StringVar(&o.template, "template", "", "Go `TEMPLATE` of an event for -o template, such as '{{.time}} {{.dns.rcode}}'; fields as in the JSON")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
 	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
 	f.Uint64Var(&o.count, "count", 0, "end after `N` events")
@@ -119,13 +120,13 @@ func (o *options) complete(cmd *cobra.Command) {
 	for _, s := range kind.Sets() {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
-	var formats []string
+	var formatNames []string
 	for _, f := range output.Formats {
-		formats = append(formats, f.Name+"\t"+f.Doc)
+		formatNames = append(formatNames, f.Name+"\t"+f.Doc)
 	}
 	for flag, f := range map[string]cobra.CompletionFunc{
 		"events":            values(events...),
-		"output":            values(formats...),
+		"output":            values(formatNames...),
 		"stats-format":      values("text", "json"),
 		"observer":          values("client", "server", "both"),
 		"args":              values(proc.ArgsNames...),
@@ -270,7 +271,26 @@ func (o *options) encoder(out *os.File) (output.Encoder, error) {
 	if err != nil {
 		return nil, withExit(exitUsage, err)
 	}
-	return format.New(settings)
+	if o.template != "" && name != "template" {
+		return nil, usagef("--template is for -o template")
+	}
+	if format.Binary && o.file == "" && settings.Width > 0 {
+		return nil, usagef("format %s is not for terminals: write to a file (-w FILE) or a pipe", name)
+	}
+	encoder, err := format.New(settings)
+	if err != nil {
+		return nil, withExit(exitUsage, err)
+	}
+	return encoder, nil
+}
+
+// formats lists the output formats, a line each.
+func formats() string {
+	var b strings.Builder
+	for _, f := range output.Formats {
+		fmt.Fprintf(&b, "\n  %-15s %s", f.Name, f.Doc)
+	}
+	return b.String()
 }
 
 // match returns the filter, or nil when none was given.

@@ -18,7 +18,9 @@ func newRead(o *options) *cobra.Command {
 or compressed with gzip, zstd, lz4 or xz; - is standard input. Times are the packets' own.
 
 A file that ends in the middle of a packet yields all events before that, a
-message, and exit code 3.`,
+message, and exit code 3.
+
+Output formats (-o):` + formats(),
 		Example: `  dnshark read a.pcap b.pcapng.zst
   tcpdump -w - port 53 | dnshark read -`,
 		Args: func(_ *cobra.Command, args []string) error {

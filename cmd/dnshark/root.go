@@ -21,7 +21,9 @@ func newRoot(std streams) *cobra.Command {
 file sees, as a table or as JSON, with the process that asked.
 
 Without a command it captures live on this host, which needs root (or CAP_BPF,
-CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).`,
+CAP_PERFMON and CAP_NET_ADMIN; CAP_NET_RAW for a single interface).
+
+Output formats (-o):` + formats(),
 		Example: `  sudo dnshark                          every answer of this host, live
   sudo dnshark -o json | jq .dns.rcode  the same as JSON, one object per line
   sudo dnshark -i eth0 --ports 53,5353  what passes an interface

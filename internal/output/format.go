@@ -15,6 +15,8 @@ type Format struct {
 	Name  string
 	Doc   string   // a line
 	Kinds kind.Set // the events that it has a form for; 0 means all
+	// Binary says that the output is not text.
+	Binary bool
 	// New returns the format's encoder.
 	New func(Settings) (Encoder, error)
 }
@@ -39,6 +41,9 @@ var Formats = []*Format{
 	&cof,
 	&rfc8427,
 	&csv,
+	&dnstap,
+	&pcapng,
+	&templateFormat,
 	{Name: "none", Doc: "nothing, for measuring", New: func(Settings) (Encoder, error) { return None{}, nil }},
 }
 

@@ -25,15 +25,13 @@ func textFormats(t testing.TB) map[string]Encoder {
 	t.Helper()
 	list := map[string]Encoder{}
 	for _, f := range Formats {
-		if binary[f.Name] || f.Name == "none" {
+		if f.Binary || f.Name == "none" {
 			continue
 		}
 		list[f.Name] = encoder(t, f.Name)
 	}
 	return list
 }
-
-var binary = map[string]bool{"dnstap": true, "pcapng": true}
 
 func encoder(t testing.TB, name string) Encoder {
 	t.Helper()
