@@ -33,6 +33,7 @@ var Formats = []*Format{
 	{Name: "table", Doc: "lines for people", New: func(s Settings) (Encoder, error) { return NewTable(s.Width, s.Colour), nil }},
 	{Name: "json", Doc: "dnshark's own JSON, with all that is known", New: func(Settings) (Encoder, error) { return NewJSON(), nil }},
 	&tracee,
+	&traceeV1beta1,
 	&eve,
 	&zeek,
 	&zeekTSV,

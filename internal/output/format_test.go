@@ -243,7 +243,7 @@ func TestGolden(t *testing.T) {
 }
 
 // jsonFormats write an object per line.
-var jsonFormats = []string{"json", "tracee", "eve", "zeek", "ecs", "ocsf", "cof", "rfc8427"}
+var jsonFormats = []string{"json", "tracee", "tracee-v1beta1", "eve", "zeek", "ecs", "ocsf", "cof", "rfc8427"}
 
 // Every hostile message, in every format: printable ASCII, lines that nobody
 // injected, valid JSON, within bounds.

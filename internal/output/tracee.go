@@ -158,22 +158,28 @@ func traceeProcess(dst []byte, who *event.Party) []byte {
 	return append(dst, `"}`...)
 }
 
-// traceeEntities appends ids that tell processes of one host apart although
-// their numbers come again.
 func traceeEntities(dst []byte, who *event.Party) []byte {
-	var thread, process, parent uint32
-	if id, p := who.ID, who.Process; id != nil && id.Known() && p != nil {
-		process = entity(id.TGID, p.StartTime)
-		if id.TID == id.TGID {
-			thread = process
-		}
-		if len(p.Ancestors) > 0 {
-			parent = entity(p.Ancestors[0].PID, p.Ancestors[0].StartTime)
-		}
-	}
+	process, thread, parent := entities(who)
 	dst = jsonNumber(dst, `,"threadEntityId":`, thread)
 	dst = jsonNumber(dst, `,"processEntityId":`, process)
 	return jsonNumber(dst, `,"parentEntityId":`, parent)
+}
+
+// entities returns ids that tell processes of one host apart although their
+// numbers come again, 0 for those that are not known.
+func entities(who *event.Party) (process, thread, parent uint32) {
+	id, p := who.ID, who.Process
+	if id == nil || !id.Known() || p == nil {
+		return 0, 0, 0
+	}
+	process = entity(id.TGID, p.StartTime)
+	if id.TID == id.TGID {
+		thread = process
+	}
+	if len(p.Ancestors) > 0 {
+		parent = entity(p.Ancestors[0].PID, p.Ancestors[0].StartTime)
+	}
+	return process, thread, parent
 }
 
 // entity returns 32 bits of a hash (FNV-1a) of a process's id and start, 0 when

@@ -1,8 +1,6 @@
 package output
 
 import (
-	"bytes"
-
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -11,17 +9,33 @@ import (
 // format tracee. What of a header is not kept is 0: the checksum of IPv4, and
 // offset, urgent pointer and NS flag of TCP.
 
-var traceeOpcodes = map[dnswire.Opcode]string{
-	dnswire.OpcodeQuery: "query", dnswire.OpcodeIQuery: "inverse query", dnswire.OpcodeStatus: "status",
-	dnswire.OpcodeNotify: "notify", dnswire.OpcodeUpdate: "update",
+func traceeOpcode(o dnswire.Opcode) string {
+	switch o {
+	case dnswire.OpcodeQuery:
+		return "query"
+	case dnswire.OpcodeIQuery:
+		return "inverse query"
+	case dnswire.OpcodeStatus:
+		return "status"
+	case dnswire.OpcodeNotify:
+		return "notify"
+	case dnswire.OpcodeUpdate:
+		return "update"
+	}
+	return "unknown"
 }
 
-var traceeRCodes = map[dnswire.RCode]string{
-	dnswire.RCodeNoError: "no error", dnswire.RCodeFormErr: "format error", dnswire.RCodeServFail: "server failure",
-	dnswire.RCodeNXDomain: "non-existent domain", dnswire.RCodeNotImp: "not implemented", dnswire.RCodeRefused: "query refused",
-	dnswire.RCodeYXDomain: "name exists when it should not", dnswire.RCodeYXRRSet: "rr set exists when it should not",
-	dnswire.RCodeNXRRSet: "rr set that should exist does not", dnswire.RCodeNotAuth: "server not authoritative for zone",
-	dnswire.RCodeNotZone: "name not contained in zone",
+// traceeRCode names the header's four bits: it does not look into the OPT record.
+func traceeRCode(rc dnswire.RCode) string {
+	names := [...]string{
+		"no error", "format error", "server failure", "non-existent domain", "not implemented", "query refused",
+		"name exists when it should not", "rr set exists when it should not", "rr set that should exist does not",
+		"server not authoritative for zone", "name not contained in zone",
+	}
+	if int(rc) < len(names) {
+		return names[rc]
+	}
+	return "unknown"
 }
 
 func appendTraceeDNS(dst []byte, e *event.Event) []byte {
@@ -30,23 +44,14 @@ func appendTraceeDNS(dst []byte, e *event.Event) []byte {
 	dst = jsonNumber(dst, `{"ID":`, m.ID)
 	dst = jsonBit(dst, `,"QR":`, m.Flags.Response())
 	dst = append(dst, `,"opCode":"`...)
-	if name := traceeOpcodes[m.Flags.Opcode()]; name != "" {
-		dst = append(dst, name...)
-	} else {
-		dst = append(dst, "unknown"...)
-	}
+	dst = append(dst, traceeOpcode(m.Flags.Opcode())...)
 	dst = jsonBit(dst, `","AA":`, m.Flags&dnswire.FlagAA != 0)
 	dst = jsonBit(dst, `,"TC":`, m.Flags&dnswire.FlagTC != 0)
 	dst = jsonBit(dst, `,"RD":`, m.Flags&dnswire.FlagRD != 0)
 	dst = jsonBit(dst, `,"RA":`, m.Flags&dnswire.FlagRA != 0)
 	dst = jsonNumber(dst, `,"Z":`, m.Flags>>4&7) // with AD and CD, of which it knows nothing
 	dst = append(dst, `,"responseCode":"`...)
-	// The header's four bits: it does not look into the OPT record.
-	if name := traceeRCodes[m.Flags.RCode()]; name != "" {
-		dst = append(dst, name...)
-	} else {
-		dst = append(dst, "unknown"...)
-	}
+	dst = append(dst, traceeRCode(m.Flags.RCode())...)
 	dst = jsonNumber(dst, `","QDCount":`, m.Count[dnswire.SectionQuestion])
 	dst = jsonNumber(dst, `,"ANCount":`, m.Count[dnswire.SectionAnswer])
 	dst = jsonNumber(dst, `,"NSCount":`, m.Count[dnswire.SectionAuthority])
@@ -158,7 +163,7 @@ func traceeRecord(dst []byte, m *dnswire.Message, r *dnswire.Record) []byte {
 	}
 	dst = append(dst, `"},"TXT":"`...)
 	if typ == dnswire.TypeTXT {
-		dst = bytes.TrimSuffix(traceeStrings(dst, m.RData(r), "", " "), []byte(" "))
+		dst = traceeTXT(dst, m, r)
 	}
 	return append(dst, `"}`...)
 }
@@ -175,6 +180,12 @@ func traceeStrings(dst, rdata []byte, begin, end string) []byte {
 		rdata = rdata[n:]
 	}
 	return dst
+}
+
+// traceeTXT appends character-strings with a blank between them.
+func traceeTXT(dst []byte, m *dnswire.Message, r *dnswire.Record) []byte {
+	at := len(dst)
+	return trimBlank(traceeStrings(dst, m.RData(r), "", " "), at)
 }
 
 // traceeOptions appends the options of the first OPT record.
@@ -213,18 +224,22 @@ func appendTraceeIPv4(dst []byte, e *event.Event) []byte {
 	dst = jsonNumber(dst, `,"TOS":`, p.TOS)
 	dst = jsonNumber(dst, `,"length":`, e.Meta.PacketLen)
 	dst = jsonNumber(dst, `,"id":`, p.ID)
-	flags := uint8(0) // as in the header: DF is 2, MF is 1
+	dst = jsonNumber(dst, `,"flags":`, ipFlags(p))
+	dst = jsonNumber(dst, `,"fragOffset":`, p.FragOffset/8)
+	dst = jsonNumber(dst, `,"TTL":`, p.TTL)
+	dst = traceeProtocol(append(dst, `,"protocol":"`...), e.Meta.Protocol)
+	return traceeAddrs(append(dst, `","checksum":0`...), e)
+}
+
+// ipFlags returns DF as 2 and MF as 1, as they stand in the header.
+func ipFlags(p *event.Packet) (flags uint8) {
 	if p.DontFrag {
 		flags |= 2
 	}
 	if p.MoreFrags {
 		flags |= 1
 	}
-	dst = jsonNumber(dst, `,"flags":`, flags)
-	dst = jsonNumber(dst, `,"fragOffset":`, p.FragOffset/8)
-	dst = jsonNumber(dst, `,"TTL":`, p.TTL)
-	dst = traceeProtocol(append(dst, `,"protocol":"`...), e.Meta.Protocol)
-	return traceeAddrs(append(dst, `","checksum":0`...), e)
+	return flags
 }
 
 func appendTraceeIPv6(dst []byte, e *event.Event) []byte {

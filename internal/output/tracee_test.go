@@ -117,3 +117,54 @@ func TestTracee(t *testing.T) {
 		t.Errorf("the first line is\n%s\nand not\n%s...%s", lines[0], start, args)
 	}
 }
+
+// What Tracee's API v1beta1 declares, and of which type a value is.
+func TestTraceeV1beta1(t *testing.T) {
+	lines := jsonLines(t, whole(encoder(t, "tracee-v1beta1"), sample(t)))
+	values := map[string]string{
+		"metadata": "packet_metadata", "dns_response": "dns_responses", "dns_questions": "dns_questions", "src": "str", "dst": "str",
+		"src_port": "u_int32", "dst_port": "u_int32", "proto_dns": "dns", "proto_ipv4": "ipv4", "proto_ipv6": "ipv6", "proto_tcp": "tcp",
+		"proto_udp": "udp", "observer": "str", "dns": "struct", "transaction": "struct", "process": "struct", "server_process": "struct",
+		"ip": "struct", "tcp": "struct", "udp": "struct",
+	}
+	seen := map[string]int{}
+	for _, line := range lines {
+		tables(t, line, map[string]map[string]string{
+			"":         {"timestamp": "!string", "id": "!number", "name": "!string", "policies": "!object", "workload": "object", "data": "!list of object"},
+			"workload": {"process": "!object"},
+			"workload.process": {
+				"executable": "object", "unique_id": "number", "host_pid": "!number", "pid": "number", "real_user": "!object",
+				"thread": "!object", "ancestors": "!list of object",
+			},
+			"workload.process.thread": {"start_time": "string", "name": "!string", "unique_id": "number", "host_tid": "!number", "tid": "number"},
+		})
+		for _, d := range line["data"].([]any) {
+			d := d.(map[string]any)
+			name := d["name"].(string)
+			seen[name]++
+			value := values[name]
+			if name == "metadata" && d["str"] != nil {
+				value = "str"
+			}
+			if len(d) != 2 || d[value] == nil {
+				t.Errorf("%s: %v", line["name"], d)
+			}
+		}
+	}
+	for name := range values {
+		if seen[name] == 0 {
+			t.Errorf("no %s in the sample", name)
+		}
+	}
+	first := whole(encoder(t, "tracee-v1beta1"), sample(t))
+	const start = `{"timestamp":"2026-11-18T11:06:40.124456789Z","id":2008,"name":"net_packet_dns_response","policies":{"matched":[""]},` +
+		`"workload":{"process":{"executable":{"path":"/usr/bin/dig"},"unique_id":381385030,"host_pid":31337,"pid":37,"real_user":{"id":1000},` +
+		`"thread":{"start_time":"2023-11-14T22:13:20.123456789Z","name":"dig","unique_id":381385030,"host_tid":31337,"tid":37},` +
+		`"ancestors":[{"unique_id":2706616808,"host_pid":900}]}},"data":[{"name":"metadata","packet_metadata":{"src_ip":"192.0.2.53",` +
+		`"dst_ip":"192.0.2.10","src_port":53,"dst_port":40000,"protocol":17,"packet_len":148,"iface":"eth0"}},{"name":"dns_response",` +
+		`"dns_responses":{"responses":[{"dns_query_data":{"query":"www.Example.com","query_type":"A","query_class":"IN"},"dns_answer":[` +
+		`{"type":"CNAME","ttl":300,"answer":"web.example.com"},{"type":"A","ttl":60,"answer":"192.0.2.80"},`
+	if !strings.HasPrefix(string(first), start) {
+		t.Errorf("the first line is\n%s\nand not\n%s", first[:len(start)], start)
+	}
+}
