@@ -31,7 +31,8 @@ func programs(dnshark, floor, reference string) []program {
 		{name: "floor", note: "by hand: the contract's fields; no pairing, no reassembly; reads the file whole", argv: []string{floor, "%f"}, count: object},
 		{name: "reference", note: "gopacket, miekg/dns, encoding/json: the contract's fields; reassembly", argv: []string{reference, "%f"}, count: object},
 		{name: "tcpdump -n", note: "text, a line per packet", argv: []string{"tcpdump", "-n", "-r", "%f"}, count: tcpdumpLine},
-		{name: "dnscap -g", note: "text, all sections", argv: []string{"dnscap", "-N", "-T", "-s", "r", "-g", "-r", "%f"}, count: prefix("\tdns ")},
+		{name: "dnscap -g", note: "text, all sections; reassembly, fragments", argv: []string{"dnscap", "-N", "-T",
+			"-o", "use_layers=yes", "-o", "defrag_ipv4=yes", "-o", "defrag_ipv6=yes", "-o", "reassemble_tcp=yes", "-s", "r", "-g", "-r", "%f"}, count: prefix("\tdns ")},
 		{name: "tshark -T fields", note: "15 fields", argv: fields, count: tsharkFields, slow: true},
 		{name: "tshark -T ek", note: "JSON, everything", argv: []string{"tshark", "-n", "-r", "%f", "-Y", "dns.flags.response==1", "-T", "ek"}, count: occurrences(`"dns_dns_id":`), slow: true},
 	}
