@@ -299,6 +299,9 @@ func page(r *results) []byte {
 	for _, c := range r.Cores {
 		fmt.Fprintf(&b, "| %d | %.2f | %.2f | %.2f | `%s` |\n", c.Procs, c.Best.CPU, c.Best.Wall, r.Cores[0].Best.Wall/c.Best.Wall, c.SHA256[:16])
 	}
+	if err := r.bounds(); err != nil {
+		fmt.Fprintf(&b, "\nOut of bounds: %v.\n", err)
+	}
 	b.WriteString("\nEvery single run: [growth.json](growth.json).\n")
 	return b.Bytes()
 }
