@@ -14,9 +14,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dnshark-io/dnshark/bench/internal/truth"
@@ -56,6 +58,14 @@ func generate(dir string, n int, seed uint64, rate int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, net.close()) }()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		net.close()
+		os.RemoveAll(work)
+		os.Exit(1)
+	}()
 	if err := net.serve(); err != nil {
 		return err
 	}
