@@ -80,18 +80,6 @@ func next(text []byte) (part, rest []byte) {
 	return part, rest
 }
 
-// eachString calls f with the character-strings of an RDATA without fault, until
-// it returns false.
-func eachString(rdata []byte, f func(s []byte) bool) {
-	for len(rdata) > 0 {
-		n := 1 + int(rdata[0])
-		if n > len(rdata) || !f(rdata[1:n]) {
-			return
-		}
-		rdata = rdata[n:]
-	}
-}
-
 // question returns the first question, if any.
 func question(m *dnswire.Message) (dnswire.Question, bool) {
 	if len(m.Questions) == 0 {
