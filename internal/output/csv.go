@@ -44,16 +44,6 @@ func ofMessage(f func(dst []byte, e *event.Event) []byte) func([]byte, *event.Ev
 	}
 }
 
-// ofProcess is for columns of who asked.
-func ofProcess(f func(dst []byte, who *event.Party) []byte) func([]byte, *event.Event) []byte {
-	return func(dst []byte, e *event.Event) []byte {
-		if e.Asker.ID == nil || !e.Asker.ID.Known() {
-			return dst
-		}
-		return f(dst, &e.Asker)
-	}
-}
-
 // csvColumns stand behind the column "event".
 var csvColumns = []csvColumn{
 	{"time", false, func(dst []byte, e *event.Event) []byte { return event.AppendTime(dst, e.Time) }},
@@ -98,12 +88,13 @@ var csvColumns = []csvColumn{
 	{"uid", false, ofProcess(func(dst []byte, who *event.Party) []byte { return event.AppendUint(dst, uint64(who.ID.UID)) })},
 	{"user", true, ofProcess(func(dst []byte, who *event.Party) []byte { return event.AppendSafeUpTo(dst, who.User, maxPath) })},
 	{"comm", true, ofProcess(func(dst []byte, who *event.Party) []byte { return who.ID.AppendComm(dst) })},
-	{"exe", true, ofProcess(func(dst []byte, who *event.Party) []byte {
-		if who.Process == nil {
+	{"exe", true, ofProcess(appendExe)},
+	{"container", true, func(dst []byte, e *event.Event) []byte {
+		if e.Asker.Container == nil {
 			return dst
 		}
-		return event.AppendSafeUpTo(dst, who.Process.Exe, maxPath)
-	})},
+		return event.AppendSafeUpTo(dst, e.Asker.Container.ID, maxShort)
+	}},
 }
 
 // csvFlags appends the flags that are set, with a blank between them.

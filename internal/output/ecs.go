@@ -81,7 +81,7 @@ func (c *ecsEncoder) event(dst []byte, e *event.Event, k int) []byte {
 		dst = append(event.AppendJSON(append(dst, `,"observer":{"ingress":{"interface":{"name":`...), e.Meta.Iface), `}}}`...)
 	}
 	dst = c.dns(dst, e)
-	dst = ecsProcess(dst, &e.Asker)
+	dst = ecsContainer(ecsProcess(dst, &e.Asker), e.Asker.Container)
 	return append(appendRest(append(dst, `,"dnshark":`...), e), '}', '\n')
 }
 
@@ -269,4 +269,23 @@ func ecsProcess(dst []byte, who *event.Party) []byte {
 		dst = event.EscapeJSON(event.AppendSafeUpTo(dst, who.User, 128), at)
 	}
 	return append(dst, `"}`...)
+}
+
+func ecsContainer(dst []byte, c *event.Container) []byte {
+	if c == nil {
+		return dst
+	}
+	dst = jsonSet(append(dst, `,"container":{`...), `"id":`, c.ID)
+	dst = jsonSet(dst, `"name":`, c.Name)
+	dst = jsonSet(dst, `"runtime":`, c.Runtime)
+	if c.Image != "" {
+		dst = append(jsonShort(append(dst, `"image":{"name":`...), c.Image), `},`...)
+	}
+	dst = closeJSON(dst, '}')
+	if pod := c.Pod; pod != nil {
+		dst = jsonSet(append(dst, `,"orchestrator":{"type":"kubernetes",`...), `"namespace":`, pod.Namespace)
+		dst = jsonSet(append(dst, `"resource":{"type":"pod",`...), `"name":`, pod.Name)
+		dst = append(closeJSON(jsonSet(dst, `"id":`, pod.UID), '}'), '}')
+	}
+	return dst
 }

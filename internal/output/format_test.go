@@ -83,6 +83,10 @@ func sample(t testing.TB) *event.Batch {
 			Comm: [16]byte{'d', 'i', 'g'},
 		},
 		Attribution: event.AttributionQueryEgress, Process: process, User: "ann",
+		Container: &event.Container{
+			ID: "c0ffee", Runtime: "containerd", Name: "web", Image: "nginx:1", Labels: []event.Label{{Key: "app", Value: "web"}},
+			Pod: &event.Pod{UID: "u1", Name: "web-0", Namespace: "prod"},
+		},
 	}
 	at := int64(1_795_000_000_123_456_789)
 	add := func(m *dns.Msg) *event.Event {

@@ -10,8 +10,10 @@ var ecsKeys = map[string]map[string]string{
 	"": {
 		"@timestamp": "!string", "ecs": "!object", "event": "!object", "host": "!object", "source": "!object", "destination": "!object",
 		"client": "!object", "server": "!object", "network": "!object", "observer": "object", "dns": "!object", "process": "object",
-		"user": "object", "dnshark": "!object",
+		"user": "object", "container": "object", "orchestrator": "object", "dnshark": "!object",
 	},
+	"container":    {"id": "!string", "name": "string", "runtime": "string", "image": "object"},
+	"orchestrator": {"type": "!string", "namespace": "string", "resource": "!object"},
 	"event": {
 		"kind": "!string", "category": "!list of string", "type": "!list of string", "dataset": "!string", "action": "!string",
 		"outcome": "!string", "duration": "number",

@@ -58,6 +58,24 @@ func jsonBit(dst []byte, key string, set bool) []byte {
 
 const hexDigits = "0123456789abcdef"
 
+// maxShort is how many octets of text a container's names may have.
+const maxShort = 256
+
+// jsonShort appends s, any octets, as a JSON string.
+func jsonShort(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	at := len(dst)
+	return append(event.EscapeJSON(event.AppendSafeUpTo(dst, s, maxShort), at), '"')
+}
+
+// jsonSet appends a key, a string and a comma, unless the string is empty.
+func jsonSet(dst []byte, key, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return append(jsonShort(append(dst, key...), s), ',')
+}
+
 // closeJSON replaces the comma behind the last element, if any, by end.
 func closeJSON(dst []byte, end byte) []byte {
 	if n := len(dst) - 1; dst[n] == ',' {
@@ -158,4 +176,22 @@ func flowID(e *event.Event) uint64 {
 		h ^= h >> 29
 	}
 	return h >> 11
+}
+
+// ofProcess is for columns of who asked.
+func ofProcess(f func(dst []byte, who *event.Party) []byte) func([]byte, *event.Event) []byte {
+	return func(dst []byte, e *event.Event) []byte {
+		if e.Asker.ID == nil || !e.Asker.ID.Known() {
+			return dst
+		}
+		return f(dst, &e.Asker)
+	}
+}
+
+// appendExe appends the path of the executable, if it is known.
+func appendExe(dst []byte, who *event.Party) []byte {
+	if who.Process == nil {
+		return dst
+	}
+	return event.AppendSafeUpTo(dst, who.Process.Exe, maxPath)
 }

@@ -75,7 +75,7 @@ func appendTracee(dst []byte, e *event.Event, k int) []byte {
 	dst = strconv.AppendInt(append(dst, `{"timestamp":`...), e.Time, 10)
 	dst = traceeProcess(dst, who)
 	dst = event.FieldHost.Append(append(dst, `,"hostName":`...), e)
-	dst = append(append(dst, `,"containerId":"","container":{},"kubernetes":{},"eventId":"`...), t.id...)
+	dst = append(append(traceeContainer(dst, who.Container), `,"eventId":"`...), t.id...)
 	dst = append(append(append(dst, `","eventName":"`...), t.name...), `","matchedPolicies":`...)
 	policies := len(dst)
 	if dst = event.FieldPolicies.Append(dst, e); len(dst) == policies {
@@ -83,7 +83,8 @@ func appendTracee(dst []byte, e *event.Event, k int) []byte {
 	}
 	dst = append(dst, `,"argsNum":`...)
 	count := len(dst)
-	dst = append(dst, `0,"returnValue":0,"syscall":"","stackAddresses":[0],"contextFlags":{"containerStarted":false,"isCompat":false}`...)
+	dst = append(dst, `0,"returnValue":0,"syscall":"","stackAddresses":[0],"contextFlags":{"containerStarted":`...)
+	dst = append(appendTrue(dst, who.Container != nil), `,"isCompat":false}`...)
 	dst = append(traceeEntities(dst, who), `,"args":[`...)
 	dst, n := t.args(dst, e), t.n
 	for _, f := range kind.Catalogue[k].Fields {
@@ -156,6 +157,23 @@ func traceeProcess(dst []byte, who *event.Party) []byte {
 	at = len(dst)
 	dst = event.EscapeJSON(event.AppendSafeUpTo(dst, exe, maxPath), at)
 	return append(dst, `"}`...)
+}
+
+func traceeContainer(dst []byte, c *event.Container) []byte {
+	if c == nil {
+		return append(dst, `,"containerId":"","container":{},"kubernetes":{}`...)
+	}
+	dst = jsonShort(append(dst, `,"containerId":`...), c.ID)
+	dst = jsonSet(append(dst, `,"container":{`...), `"id":`, c.ID)
+	dst = jsonSet(dst, `"name":`, c.Name)
+	dst = jsonSet(dst, `"image":`, c.Image)
+	dst = append(closeJSON(dst, '}'), `,"kubernetes":{`...)
+	if pod := c.Pod; pod != nil {
+		dst = jsonSet(dst, `"podName":`, pod.Name)
+		dst = jsonSet(dst, `"podNamespace":`, pod.Namespace)
+		dst = jsonSet(dst, `"podUID":`, pod.UID)
+	}
+	return closeJSON(dst, '}')
 }
 
 func traceeEntities(dst []byte, who *event.Party) []byte {

@@ -106,8 +106,8 @@ func TestTracee(t *testing.T) {
 	const start = `{"timestamp":1795000000124456789,"threadStartTime":1700000000123456789,"processorId":0,"processId":37,"cgroupId":2626,` +
 		`"threadId":37,"parentProcessId":0,"hostProcessId":31337,"hostThreadId":31337,"hostParentProcessId":900,"userId":1000,` +
 		`"mountNamespace":0,"pidNamespace":4026531836,"processName":"dig","executable":{"path":"/usr/bin/dig"},"hostName":"host.example",` +
-		`"containerId":"","container":{},"kubernetes":{},"eventId":"2008","eventName":"net_packet_dns_response","matchedPolicies":[""],` +
-		`"argsNum":6,"returnValue":0,"syscall":"","stackAddresses":[0],"contextFlags":{"containerStarted":false,"isCompat":false},`
+		`"containerId":"c0ffee","container":{"id":"c0ffee","name":"web","image":"nginx:1"},"kubernetes":{"podName":"web-0","podNamespace":"prod","podUID":"u1"},"eventId":"2008","eventName":"net_packet_dns_response","matchedPolicies":[""],` +
+		`"argsNum":6,"returnValue":0,"syscall":"","stackAddresses":[0],"contextFlags":{"containerStarted":true,"isCompat":false},`
 	const args = `"args":[{"name":"metadata","type":"trace.PktMeta","value":{"src_ip":"192.0.2.53","dst_ip":"192.0.2.10","src_port":53,` +
 		`"dst_port":40000,"protocol":17,"packet_len":148,"iface":"eth0"}},{"name":"dns_response","type":"[]trace.DnsResponseData",` +
 		`"value":[{"query_data":{"query":"www.Example.com","query_type":"A","query_class":"IN"},"dns_answer":[` +
@@ -131,7 +131,7 @@ func TestTraceeV1beta1(t *testing.T) {
 	for _, line := range lines {
 		tables(t, line, map[string]map[string]string{
 			"":         {"timestamp": "!string", "id": "!number", "name": "!string", "policies": "!object", "workload": "object", "data": "!list of object"},
-			"workload": {"process": "!object"},
+			"workload": {"process": "!object", "container": "object", "k8s": "object"},
 			"workload.process": {
 				"executable": "object", "unique_id": "number", "host_pid": "!number", "pid": "number", "real_user": "!object",
 				"thread": "!object", "ancestors": "!list of object",
@@ -160,7 +160,8 @@ func TestTraceeV1beta1(t *testing.T) {
 	const start = `{"timestamp":"2026-11-18T11:06:40.124456789Z","id":2008,"name":"net_packet_dns_response","policies":{"matched":[""]},` +
 		`"workload":{"process":{"executable":{"path":"/usr/bin/dig"},"unique_id":381385030,"host_pid":31337,"pid":37,"real_user":{"id":1000},` +
 		`"thread":{"start_time":"2023-11-14T22:13:20.123456789Z","name":"dig","unique_id":381385030,"host_tid":31337,"tid":37},` +
-		`"ancestors":[{"unique_id":2706616808,"host_pid":900}]}},"data":[{"name":"metadata","packet_metadata":{"src_ip":"192.0.2.53",` +
+		`"ancestors":[{"unique_id":2706616808,"host_pid":900}]},"container":{"id":"c0ffee","name":"web","image":{"name":"nginx:1"},"started":true},` +
+		`"k8s":{"pod":{"name":"web-0","uid":"u1"},"namespace":{"name":"prod"}}},"data":[{"name":"metadata","packet_metadata":{"src_ip":"192.0.2.53",` +
 		`"dst_ip":"192.0.2.10","src_port":53,"dst_port":40000,"protocol":17,"packet_len":148,"iface":"eth0"}},{"name":"dns_response",` +
 		`"dns_responses":{"responses":[{"dns_query_data":{"query":"www.Example.com","query_type":"A","query_class":"IN"},"dns_answer":[` +
 		`{"type":"CNAME","ttl":300,"answer":"web.example.com"},{"type":"A","ttl":60,"answer":"192.0.2.80"},`

@@ -33,9 +33,13 @@ func appendTraceeV1(dst []byte, e *event.Event, k int) []byte {
 		dst = append(dst, `[""]`...)
 	}
 	dst = append(dst, `},`...)
-	if who.ID != nil && who.ID.Known() {
-		dst = v1Process(append(dst, `"workload":{"process":`...), who)
-		dst = append(dst, `},`...)
+	known := who.ID != nil && who.ID.Known()
+	if known || who.Container != nil {
+		dst = append(dst, `"workload":{`...)
+		if known {
+			dst = append(v1Process(append(dst, `"process":`...), who), ',')
+		}
+		dst = append(closeJSON(v1Container(dst, who.Container), '}'), ',')
 	}
 	dst = append(dst, `"data":[`...)
 	switch t {
@@ -150,6 +154,26 @@ func v1Process(dst []byte, who *event.Party) []byte {
 	dst = v1Number(dst, `"host_pid":`, id.PPID)
 	dst = v1Number(dst, `"pid":`, nsPPID(id))
 	return append(closeJSON(dst, '}'), `]}`...)
+}
+
+// v1Container appends the container and its pod, each with a comma.
+func v1Container(dst []byte, c *event.Container) []byte {
+	if c == nil {
+		return dst
+	}
+	dst = jsonSet(append(dst, `"container":{`...), `"id":`, c.ID)
+	dst = jsonSet(dst, `"name":`, c.Name)
+	if c.Image != "" {
+		dst = append(jsonShort(append(dst, `"image":{"name":`...), c.Image), `},`...)
+	}
+	dst = append(dst, `"started":true},`...)
+	if pod := c.Pod; pod != nil {
+		dst = jsonSet(append(dst, `"k8s":{"pod":{`...), `"name":`, pod.Name)
+		dst = jsonSet(dst, `"uid":`, pod.UID)
+		dst = append(closeJSON(dst, '}'), `,"namespace":{`...)
+		dst = append(closeJSON(jsonSet(dst, `"name":`, pod.Namespace), '}'), `},`...)
+	}
+	return dst
 }
 
 func v1Metadata(dst []byte, e *event.Event) []byte {

@@ -115,24 +115,11 @@ var zeekColumns = []zeekColumn{
 		return event.AppendUint(dst, uint64(e.Msg.Flags.Opcode()))
 	}},
 	{name: "opcode_name", typ: "string", append: zeekOpcode},
-	{name: "process.pid", typ: "count", append: func(dst []byte, e *event.Event) []byte {
-		if e.Asker.ID == nil {
-			return dst
-		}
-		return event.AppendUint(dst, uint64(e.Asker.ID.TGID))
-	}},
-	{name: "process.name", typ: "string", append: func(dst []byte, e *event.Event) []byte {
-		if e.Asker.ID == nil {
-			return dst
-		}
-		return e.Asker.ID.AppendComm(dst)
-	}},
-	{name: "process.executable", typ: "string", append: func(dst []byte, e *event.Event) []byte {
-		if e.Asker.Process == nil {
-			return dst
-		}
-		return event.AppendSafeUpTo(dst, e.Asker.Process.Exe, maxPath)
-	}},
+	{name: "process.pid", typ: "count", append: ofProcess(func(dst []byte, who *event.Party) []byte {
+		return event.AppendUint(dst, uint64(who.ID.TGID))
+	})},
+	{name: "process.name", typ: "string", append: ofProcess(func(dst []byte, who *event.Party) []byte { return who.ID.AppendComm(dst) })},
+	{name: "process.executable", typ: "string", append: ofProcess(appendExe)},
 }
 
 // queryTime returns when the query was sent, or the event's time when that is
