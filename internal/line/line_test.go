@@ -148,7 +148,7 @@ func TestNoAllocation(t *testing.T) {
 	}{
 		{"json, live", false, 0, output.NewWriter(output.NewJSON(), io.Discard, true)},
 		{"table, live", false, 0, output.NewWriter(output.NewTable(120, true), io.Discard, true)},
-		{"json, files", true, 1, output.NewParallel(output.NewJSON(), io.Discard, 2)},
+		{"json, files", true, 0, output.NewParallel(output.NewJSON(), io.Discard, 2)},
 	} {
 		processes := &proc.Table{}
 		processes.Birth(&event.Birth{ID: event.Identity{TGID: 1 << 30, Start: 1, ExeIno: 2}, Exe: "/usr/bin/curl", Args: "curl\x00"})

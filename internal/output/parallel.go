@@ -78,7 +78,7 @@ func (p *Parallel) put(text []byte) {
 		return
 	}
 	if _, err := p.sink.Write(text); err != nil {
-		p.err.Store(&err)
+		p.fail(err)
 	}
 }
 
@@ -110,6 +110,11 @@ func (p *Parallel) Close() error {
 	}
 	return p.failed()
 }
+
+// fail keeps an error. It is apart, so that nothing is allocated without one.
+//
+//go:noinline
+func (p *Parallel) fail(err error) { p.err.Store(&err) }
 
 func (p *Parallel) failed() error {
 	if err := p.err.Load(); err != nil {
