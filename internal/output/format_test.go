@@ -345,3 +345,13 @@ func TestCarried(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkFormats(b *testing.B) {
+	events := sample(b)
+	for i := range events.Events {
+		events.Events[i].Kinds &= uint32(kindResponse) // what all formats carry
+	}
+	for _, f := range Formats {
+		b.Run(f.Name, func(b *testing.B) { benchmark(b, encoder(b, f.Name), events) })
+	}
+}

@@ -200,12 +200,11 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-func BenchmarkJSON(b *testing.B) { benchmark(b, NewJSON()) }
+func BenchmarkJSON(b *testing.B) { benchmark(b, NewJSON(), batch(b)) }
 
-func BenchmarkTable(b *testing.B) { benchmark(b, NewTable(120, true)) }
+func BenchmarkTable(b *testing.B) { benchmark(b, NewTable(120, true), batch(b)) }
 
-func benchmark(b *testing.B, e Encoder) {
-	events := batch(b)
+func benchmark(b *testing.B, e Encoder, events *event.Batch) {
 	buf := make([]byte, 0, 1<<20)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -88,3 +88,53 @@ func TestParallelError(t *testing.T) {
 		t.Errorf("%d writes, want 4", sink.writes)
 	}
 }
+
+// What a format begins and ends with comes once, whoever writes, and without
+// events only when it is asked for.
+func TestFraming(t *testing.T) {
+	type writer interface {
+		Write(*event.Batch) (*event.Batch, error)
+		Begin()
+		Close() error
+	}
+	write := func(w writer, batches int, begin bool) {
+		b := &event.Batch{Host: "h"}
+		for i := range batches {
+			numbered(t, b, i*1000, i%3) // some are empty
+			var err error
+			if b, err = w.Write(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if begin {
+			w.Begin()
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"csv", "dnstap", "zeek-tsv"} {
+		enc := encoder(t, name)
+		for _, batches := range []int{0, 1, 100} {
+			events := &event.Batch{Host: "h"}
+			for i := range batches {
+				numbered(t, events, i*1000, i%3)
+			}
+			for _, begin := range []bool{false, true} {
+				want := whole(enc, events)
+				if !begin && len(events.Events) == 0 {
+					want = nil
+				}
+				var one, prompt, many bytes.Buffer
+				write(NewWriter(enc, &one, false), batches, begin)
+				write(NewWriter(enc, &prompt, true), batches, begin)
+				write(NewParallel(enc, &many, 3), batches, begin)
+				for who, got := range map[string]*bytes.Buffer{"writer": &one, "prompt": &prompt, "parallel": &many} {
+					if !bytes.Equal(got.Bytes(), want) {
+						t.Errorf("%s, %d batches, begin %v: %s writes\n%q, want\n%q", name, batches, begin, who, got.Bytes(), want)
+					}
+				}
+			}
+		}
+	}
+}
