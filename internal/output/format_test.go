@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,7 +256,7 @@ func TestHostileFormats(t *testing.T) {
 	messages := corpus(t)
 	b, template := &event.Batch{}, sample(t).Events[8].Observation
 	for name, enc := range textFormats(t) {
-		isJSON := contains(jsonFormats, name)
+		isJSON := slices.Contains(jsonFormats, name)
 		f, err := FindFormat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -295,15 +296,6 @@ func TestHostileFormats(t *testing.T) {
 		}
 		t.Logf("%s: the longest event has %d octets", name, longest)
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // No format allocates for an event, but for those that say so.
@@ -354,4 +346,31 @@ func BenchmarkFormats(b *testing.B) {
 	for _, f := range Formats {
 		b.Run(f.Name, func(b *testing.B) { benchmark(b, encoder(b, f.Name), events) })
 	}
+}
+
+// Whatever the octets, no format breaks on them.
+func FuzzFormats(f *testing.F) {
+	events := sample(f)
+	for i := range events.Events {
+		f.Add(events.Events[i].Msg.Raw)
+	}
+	template := events.Events[8].Observation
+	var encoders []Encoder
+	for _, format := range Formats {
+		encoders = append(encoders, encoder(f, format.Name))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b := &event.Batch{}
+		e := b.Next()
+		e.Observation, e.Kinds = template, uint32(kindResponse|kindRequest|kindDNS)
+		e.Msg.Unpack(raw)
+		for i, enc := range encoders {
+			out := enc.Append(nil, b)
+			for line := range bytes.Lines(out) {
+				if slices.Contains(jsonFormats, Formats[i].Name) && !json.Valid(line) {
+					t.Errorf("%s: no JSON: %s", Formats[i].Name, line)
+				}
+			}
+		}
+	})
 }
