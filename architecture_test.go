@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/kind":            {"dnswire", "event", "internal/nearest"},
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
+	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},

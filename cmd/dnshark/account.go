@@ -74,7 +74,7 @@ func (r *reporter) accounts() []account {
 	if r.policies != nil {
 		unwanted = r.policies.Dropped
 	}
-	return []account{
+	accounts := []account{
 		packets,
 		{"frames", []count{{s.Submitted, "submitted"}}, []count{
 			{d.Frames, "decoded"}, {r.worker.Skipped, "skipped"}, {s.Unread, "unread"},
@@ -95,6 +95,13 @@ func (r *reporter) accounts() []account {
 			{r.expression.dropped, "filtered_expression"}, {unwanted, "filtered_policy"},
 		}},
 	}
+	for _, o := range r.outputs {
+		s := o.Queue.Stats()
+		accounts = append(accounts, account{"output " + o.Target.Name, []count{{s.Events, "events"}}, []count{
+			{s.Delivered, "delivered"}, {s.Waiting, "waiting"}, {s.Overflow, "overflow"}, {s.Refused, "refused"}, {s.Abandoned, "abandoned"},
+		}})
+	}
+	return accounts
 }
 
 // printJSON prints the accounts as one object on one line, with the counts that

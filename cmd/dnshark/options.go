@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -20,6 +18,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/proc"
+	"github.com/dnshark-io/dnshark/internal/sink"
 )
 
 // options is what the command line says. Its fields are the flags'.
@@ -33,7 +32,9 @@ type options struct {
 	scopes      []string
 	policies    *policy.Set // nil without any; see loadPolicies
 
-	format   string
+	outputs  []string
+	format   string         // of the only output, "": what fits it
+	targets  []*sink.Target // of the outputs, when there are several or one is not a plain format
 	template string
 	file     string
 	ports    []string
@@ -79,7 +80,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	o.addPolicy(f)
 	o.choice.addMessages(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
-	f.StringVarP(&o.format, "output", "o", "", "output `FORMAT`, one of those above (default: table on a terminal, json elsewhere)")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT` of those above (default: table on a terminal, json elsewhere), or where to and how, see: dnshark outputs; may be given several times")
 	f.StringVar(&o.template, "template", "", "Go `TEMPLATE` of an event for -o template, such as '{{.time}} {{.dns.rcode}}'; fields as in the JSON")
 	f.StringVarP(&o.file, "write", "w", "", "write events to `FILE` instead of standard output")
 	f.StringSliceVar(&o.ports, "ports", []string{"53"}, "DNS `PORTS`; any: messages on every port, told by their structure")
@@ -162,7 +163,7 @@ func (o *options) kinds() (kind.Set, error) {
 	}
 	carried := o.carried(asked)
 	if carried == 0 {
-		return 0, usagef("format %s has no form for %s; it carries %s", o.format, kindNames(asked), kindNames(o.carried(^kind.Set(0))))
+		return 0, usagef("format %s has no form for %s; it carries %s", o.formatNames(), kindNames(asked), kindNames(o.carried(^kind.Set(0))))
 	}
 	return carried, nil
 }
@@ -179,14 +180,6 @@ func (o *options) asked() (kind.Set, error) {
 		return 0, usagef("--events needs at least one event or set; `dnshark events` lists them all")
 	}
 	return set, nil
-}
-
-// carried returns those of the events that the format has a form for.
-func (o *options) carried(set kind.Set) kind.Set {
-	if format, err := output.FindFormat(o.format); err == nil {
-		return format.Carries(set)
-	}
-	return set // the formats that fit by themselves carry all
 }
 
 // kindNames returns the names of the kinds of a set.
@@ -254,36 +247,6 @@ func (o *options) containerRuntimes() (*container.Runtimes, error) {
 	return r, nil
 }
 
-// encoder returns the encoder that was asked for, or the one that fits out.
-func (o *options) encoder(out *os.File) (output.Encoder, error) {
-	size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
-	settings, name := output.Settings{Template: o.template}, o.format
-	if err == nil {
-		settings.Width, settings.Colour = int(size.Col), os.Getenv("NO_COLOR") == ""
-	}
-	if name == "" {
-		name = "json"
-		if err == nil {
-			name = "table"
-		}
-	}
-	format, err := output.FindFormat(name)
-	if err != nil {
-		return nil, withExit(exitUsage, err)
-	}
-	if o.template != "" && name != "template" {
-		return nil, usagef("--template is for -o template")
-	}
-	if format.Binary && o.file == "" && settings.Width > 0 {
-		return nil, usagef("format %s is not for terminals: write to a file (-w FILE) or a pipe", name)
-	}
-	encoder, err := format.New(settings)
-	if err != nil {
-		return nil, withExit(exitUsage, err)
-	}
-	return encoder, nil
-}
-
 // formats lists the output formats, a line each.
 func formats() string {
 	var b strings.Builder
@@ -320,7 +283,7 @@ func (o *options) check() error {
 	if err := o.loadPolicies(); err != nil {
 		return err
 	}
-	if _, err := o.encoder(o.std.out); err != nil {
+	if err := o.checkOutputs(); err != nil {
 		return err
 	}
 	kinds, err := o.kinds()
@@ -329,7 +292,7 @@ func (o *options) check() error {
 	}
 	// Who asks for events by name is told of those that will not come.
 	if asked, _ := o.asked(); asked != kinds && !o.quiet && o.policies == nil && !slices.Contains(o.events, kind.SetDefault) {
-		fmt.Fprintf(o.std.err, "dnshark: format %s has no form for %s\n", o.format, kindNames(asked&^kinds))
+		fmt.Fprintf(o.std.err, "dnshark: format %s has no form for %s\n", o.formatNames(), kindNames(asked&^kinds))
 	}
 	return nil
 }

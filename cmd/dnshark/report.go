@@ -15,6 +15,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
 	"github.com/dnshark-io/dnshark/internal/policy"
+	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
@@ -44,6 +45,7 @@ type reporter struct {
 	expression expression
 	policies   *policy.Stage
 	runtimes   *container.Runtimes
+	outputs    []*sink.Output // nil for a single plain one
 }
 
 // Write implements line.Writer. When the batch is gone, all that was decoded has

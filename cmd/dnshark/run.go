@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -55,24 +53,11 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if err != nil {
 		return err
 	}
-	terminal, sink := o.std.out, io.Writer(o.std.out)
-	if o.file != "" {
-		file, openErr := output.OpenFile(o.file)
-		if openErr != nil {
-			return openErr
-		}
-		terminal, sink = file.File, file
-		defer func() {
-			if err == nil {
-				err = file.Empty()
-			}
-			err = errors.Join(err, file.Close())
-		}()
-	}
-	encoder, err := o.encoder(terminal)
+	writer, err := o.openWriter(live)
 	if err != nil {
 		return err
 	}
+	defer func() { err = writer.close(err) }()
 	lanes, err := src.Open(1)
 	if err != nil {
 		return err
@@ -80,14 +65,13 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	lane := lanes[0]
 	defer lane.Close()
 
-	writer, parallel := o.writer(encoder, sink, live)
 	needs := kinds.Needs()
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
 		AnyPort:  anyPort,
 		Packets:  needs&kind.NeedPackets != 0,
 		Messages: needs&kind.NeedMessages != 0,
-		Copy:     parallel,
+		Copy:     writer.copies,
 
 		StreamBytes:   o.streamMemory << 20,
 		FragmentBytes: o.fragmentMemory << 20,
@@ -99,6 +83,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	marker := kind.NewMarker(kinds)
 	tally := &output.Tally{Next: writer}
 	report := &reporter{lane: lane, decoder: decoder, table: table, marker: marker, tally: tally, next: tally, runtimes: runtimes, out: o.std.err}
+	report.outputs = writer.outputs
 	report.observer, report.json = observers, o.statsFormat == "json"
 	table.UpToEnd = len(o.command) > 0
 	var stages []line.Stage
@@ -168,12 +153,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if ctx.Err() != nil {
 		err = without(err, ctx.Err())
 	}
-	if err == nil {
-		writer.Begin()
-	}
-	if closing := writer.Close(); !errors.Is(err, closing) {
-		err = errors.Join(err, closing)
-	}
+	err = writer.close(err)
 	// Where nothing could be read, the error is all there is to say.
 	s := lane.Stats()
 	worth := len(o.command) == 0 || o.stats > 0 || s.RingFull+s.CopyError > 0 || !report.closes()
@@ -197,22 +177,6 @@ func without(err, end error) error {
 		rest = append(rest, without(e, end))
 	}
 	return errors.Join(rest...)
-}
-
-// closer is a writer that must be closed, so that it has written everything.
-type closer interface {
-	line.Writer
-	Begin()
-	Close() error
-}
-
-// writer returns where events go. Files are encoded on all processors; live
-// events are few, and whoever watches wants them at once.
-func (o *options) writer(e output.Encoder, out io.Writer, live bool) (_ closer, parallel bool) {
-	if output.Stateless(e) && !live {
-		return output.NewParallel(e, out, runtime.GOMAXPROCS(0)), true
-	}
-	return output.NewWriter(e, out, live), false
 }
 
 func hostname() string {

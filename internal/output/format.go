@@ -96,6 +96,11 @@ func trailer(e Encoder, dst []byte) []byte {
 	return dst
 }
 
+// Frame returns what each file of e's output begins and ends with.
+func Frame(e Encoder) (begin, end func(dst []byte) []byte) {
+	return func(dst []byte) []byte { return header(e, dst) }, func(dst []byte) []byte { return trailer(e, dst) }
+}
+
 // Stateless reports whether several goroutines may use an encoder at once.
 func Stateless(e Encoder) bool {
 	_, ok := e.(interface{ stateless() })

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/filter"
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/sink"
+)
+
+// checkOutputs reads --output and refuses what cannot be, before anything is
+// opened.
+func (o *options) checkOutputs() error {
+	outputs := o.outputs
+	if len(outputs) == 0 {
+		outputs = []string{""}
+	}
+	o.targets = nil
+	for i, text := range outputs {
+		t, err := sink.Parse(text)
+		if err != nil {
+			return usagef("--output: %w", err)
+		}
+		if t.Name == "" {
+			t.Name = sink.DefaultName(i)
+		}
+		if slices.ContainsFunc(o.targets, func(other *sink.Target) bool { return other.Name == t.Name || other.Kind == nil && t.Kind == nil }) {
+			return usagef("--output: two outputs go to %s", t)
+		}
+		t.Log = func(format string, args ...any) {
+			fmt.Fprintf(o.std.err, "dnshark: %s: %s\n", t, oneLine(fmt.Errorf(format, args...)))
+		}
+		o.targets = append(o.targets, t)
+	}
+	if only := o.targets[0]; len(o.targets) == 1 && only.Plain() {
+		o.format, o.targets = only.Format, nil
+		terminal := o.std.out
+		if o.file != "" {
+			terminal = nil
+		}
+		_, err := o.encoder(o.format, terminal)
+		return err
+	}
+	if o.file != "" {
+		return usagef("-w is for one output; say where each goes, as -o json:%s", o.file)
+	}
+	for _, t := range o.targets {
+		if _, err := o.open(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open returns the output of a target, which does nothing yet.
+func (o *options) open(t *sink.Target) (*sink.Output, error) {
+	out := &sink.Output{Target: t, Kinds: ^kind.Set(0), Host: o.host}
+	terminal := o.std.out
+	if t.Kind != nil {
+		terminal = nil
+	}
+	encoder, err := o.encoder(t.Format, terminal)
+	if err != nil {
+		return nil, err
+	}
+	out.Encoder = encoder
+	if t.Filter != "" {
+		if out.Filter, err = filter.Parse(t.Filter); err != nil {
+			return nil, usagef("--output %s: filter: %w", t, err)
+		}
+	}
+	if format, err := output.FindFormat(t.Format); err == nil {
+		t.Binary = format.Binary
+	}
+	t.Header, t.Trailer = output.Frame(encoder)
+	if t.Kind == nil {
+		out.Sink = &sink.Stream{Target: t, File: o.std.out}
+		return out, nil
+	}
+	if out.Sink, err = t.Kind.Open(t); err != nil {
+		return nil, usagef("--output %s: %w", t, err)
+	}
+	return out, nil
+}
+
+// carried returns those of the events that a format of the outputs has a form for.
+func (o *options) carried(set kind.Set) (carried kind.Set) {
+	for _, name := range o.formatsInUse() {
+		if format, err := output.FindFormat(name); err == nil {
+			carried |= format.Carries(set)
+		} else {
+			return set // the formats that fit by themselves carry all
+		}
+	}
+	return carried
+}
+
+func (o *options) formatNames() string { return strings.Join(o.formatsInUse(), ", ") }
+
+func (o *options) formatsInUse() (names []string) {
+	if len(o.targets) == 0 {
+		return []string{o.format}
+	}
+	for _, t := range o.targets {
+		names = append(names, t.Format)
+	}
+	return names
+}
+
+// encoder returns the encoder of a format, or without a name the one that fits
+// out. What is not for a terminal has no out.
+func (o *options) encoder(name string, out *os.File) (output.Encoder, error) {
+	settings := output.Settings{Template: o.template}
+	if out != nil {
+		if size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil {
+			settings.Width, settings.Colour = int(size.Col), os.Getenv("NO_COLOR") == ""
+		}
+	}
+	if name == "" {
+		name = "json"
+		if settings.Width > 0 {
+			name = "table"
+		}
+	}
+	format, err := output.FindFormat(name)
+	if err != nil {
+		return nil, withExit(exitUsage, err)
+	}
+	if o.template != "" && !slices.Contains(o.formatsInUse(), "template") {
+		return nil, usagef("--template is for -o template")
+	}
+	if format.Binary && settings.Width > 0 {
+		return nil, usagef("format %s is not for terminals: write to a file (-w FILE) or a pipe", name)
+	}
+	encoder, err := format.New(settings)
+	if err != nil {
+		return nil, withExit(exitUsage, err)
+	}
+	return encoder, nil
+}
+
+// writer is where events go.
+type writer struct {
+	line.Writer
+	// copies says that batches must own their memory.
+	copies  bool
+	outputs []*sink.Output // nil for a single plain one
+
+	begin  func()       // what the format begins with comes, events or none
+	end    func() error // delivers everything
+	file   *output.File // of -w, or nil
+	closed bool
+}
+
+// grace is for how long what waits at the end is still delivered.
+const grace = 10 * time.Second
+
+// openWriter opens what --output and -w say.
+func (o *options) openWriter(live bool) (*writer, error) {
+	if len(o.targets) > 0 {
+		return o.openOutputs(live)
+	}
+	w := &writer{}
+	terminal, to := o.std.out, io.Writer(o.std.out)
+	if o.file != "" {
+		file, err := output.OpenFile(o.file)
+		if err != nil {
+			return nil, err
+		}
+		w.file, terminal, to = file, file.File, file
+	}
+	encoder, err := o.encoder(o.format, terminal)
+	if err != nil {
+		return nil, err
+	}
+	// Files are encoded on all processors; live events are few, and whoever
+	// watches wants them at once.
+	if output.Stateless(encoder) && !live {
+		p := output.NewParallel(encoder, to, runtime.GOMAXPROCS(0))
+		w.Writer, w.begin, w.end, w.copies = p, p.Begin, p.Close, true
+	} else {
+		one := output.NewWriter(encoder, to, live)
+		w.Writer, w.begin, w.end = one, one.Begin, one.Close
+	}
+	return w, nil
+}
+
+func (o *options) openOutputs(live bool) (*writer, error) {
+	outputs := &sink.Outputs{Grace: grace}
+	for _, t := range o.targets {
+		out, err := o.open(t)
+		if err == nil {
+			err = out.Start(!live)
+		}
+		if err != nil {
+			return nil, errors.Join(err, outputs.Close())
+		}
+		outputs.List = append(outputs.List, out)
+	}
+	return &writer{Writer: outputs, outputs: outputs.List, begin: func() {}, end: outputs.Close}, nil
+}
+
+// close writes everything, once. It takes how the run ended, and returns that
+// with what went wrong now.
+func (w *writer) close(err error) error {
+	if w.closed {
+		return err
+	}
+	w.closed = true
+	if err == nil {
+		w.begin()
+	}
+	if closing := w.end(); !errors.Is(err, closing) {
+		err = errors.Join(err, closing)
+	}
+	if w.file != nil {
+		if err == nil {
+			err = w.file.Empty()
+		}
+		err = errors.Join(err, w.file.Close())
+	}
+	return err
+}

@@ -1,0 +1,52 @@
+package sink
+
+import "slices"
+
+// Kind is a kind of sink that users can name.
+type Kind struct {
+	Scheme  string // of its URL
+	Form    string // how it is written
+	Doc     string // a line
+	Options []Option
+	// Format is the format of events when the user names none.
+	Format string
+	// Open checks the target and returns its sink, connected or not.
+	Open func(*Target) (Sink, error)
+}
+
+// Option is something that can be said of a target. Its default is "" where there
+// is none.
+type Option struct {
+	Name, Type, Default, Doc string
+}
+
+// Kinds lists every kind of sink.
+var Kinds = []*Kind{
+	&file,
+}
+
+// Common are the options of all kinds.
+var Common = []Option{
+	{"format", "format", "", "output format of events, see --help"},
+	{"filter", "expression", "", "only events for which this holds, see: dnshark fields"},
+	{"name", "text", "", "name in counters and in event_id; default: its place among the outputs"},
+	{"queue", "size", "16MB", "how much may wait; what is more is dropped and counted"},
+	{"linger", "time", "200ms", "for how long events are gathered"},
+	{"batch", "size", "256KB", "how much is gathered at most"},
+}
+
+// find returns the kind with that scheme, or nil.
+func find(scheme string) *Kind {
+	if i := slices.IndexFunc(Kinds, func(k *Kind) bool { return k.Scheme == scheme }); i >= 0 {
+		return Kinds[i]
+	}
+	return nil
+}
+
+// schemes returns those of all kinds.
+func schemes() (list []string) {
+	for _, k := range Kinds {
+		list = append(list, k.Scheme)
+	}
+	return list
+}

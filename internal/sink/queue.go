@@ -1,0 +1,219 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats count events and octets of one output.
+type Stats struct {
+	Events    uint64 // that the output was to deliver: the sum of the next five
+	Delivered uint64 // the receiver has them
+	Waiting   uint64 // in the queue
+	Overflow  uint64 // dropped: the queue was full
+	Refused   uint64 // dropped: the receiver will never take them
+	Abandoned uint64 // dropped: dnshark ended first
+
+	Octets  uint64 // of Events, encoded
+	Retries uint64 // deliveries that failed and were tried again
+}
+
+// Queue carries blocks from the line to a sink.
+type Queue struct {
+	sink    Sink
+	log     func(format string, args ...any)
+	bound   int64 // octets that may wait
+	patient bool  // whoever puts waits for room
+
+	mu     sync.Mutex
+	stats  Stats
+	turn   *sync.Cond // something was put, taken or closed
+	blocks []*Block
+	octets int64 // in blocks
+	free   []*Block
+	closed bool
+
+	ctx    context.Context // ends when nothing more is tried
+	cancel context.CancelFunc
+	done   chan struct{}
+	last   atomic.Pointer[error] // of the sink; nil when it works
+}
+
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = 10 * time.Second
+	// maxFree bounds the blocks that are kept to be used again.
+	maxFree = 8
+)
+
+// NewQueue starts a goroutine that delivers. A patient queue never drops: Put
+// waits, for what reads a file can wait.
+func NewQueue(s Sink, bound int64, patient bool, log func(format string, args ...any)) *Queue {
+	q := &Queue{sink: s, log: log, bound: bound, patient: patient, done: make(chan struct{})}
+	q.turn = sync.NewCond(&q.mu)
+	q.ctx, q.cancel = context.WithCancel(context.Background())
+	go q.run()
+	return q
+}
+
+// Put hands a block over and returns another, empty. When there is no room it is
+// dropped, or, by a patient queue, Put waits.
+func (q *Queue) Put(b *Block) *Block {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stats.Events += uint64(b.Events)
+	q.stats.Octets += uint64(len(b.Text))
+	for q.patient && !q.fits(b) && q.ctx.Err() == nil {
+		q.turn.Wait()
+	}
+	if !q.fits(b) {
+		q.stats.Overflow += uint64(b.Events)
+		b.reset()
+		return b
+	}
+	q.blocks = append(q.blocks, b)
+	q.octets += int64(len(b.Text))
+	q.stats.Waiting += uint64(b.Events)
+	q.turn.Broadcast()
+	if n := len(q.free); n > 0 {
+		next := q.free[n-1]
+		q.free = q.free[:n-1]
+		return next
+	}
+	return &Block{}
+}
+
+// fits reports whether there is room. One block always fits an empty queue.
+func (q *Queue) fits(b *Block) bool {
+	return len(q.blocks) == 0 || q.octets+int64(len(b.Text)) <= q.bound
+}
+
+func (b *Block) reset() { b.Text, b.Events = b.Text[:0], 0 }
+
+// run is the goroutine that delivers.
+func (q *Queue) run() {
+	defer close(q.done)
+	for {
+		b := q.next()
+		if b == nil {
+			return
+		}
+		err := q.deliver(b)
+		if isPermanent(err) {
+			q.log("%v; %d events dropped", err, b.Events)
+		}
+		q.finish(b, err)
+	}
+}
+
+// finish takes the first block away, which kept its room until now.
+func (q *Queue) finish(b *Block, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := uint64(b.Events)
+	q.stats.Waiting -= n
+	switch {
+	case err == nil:
+		q.stats.Delivered += n
+	case isPermanent(err):
+		q.stats.Refused += n
+	default:
+		q.stats.Abandoned += n
+	}
+	q.blocks = q.blocks[1:]
+	q.octets -= int64(len(b.Text))
+	if b.reset(); len(q.free) < maxFree {
+		q.free = append(q.free, b)
+	}
+	q.turn.Broadcast()
+}
+
+// next waits for the first block. It returns nil when there will be none.
+func (q *Queue) next() *Block {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.blocks) == 0 {
+		if q.closed {
+			return nil
+		}
+		q.turn.Wait()
+	}
+	return q.blocks[0]
+}
+
+// deliver tries until the sink has the block, it refuses it for good, or nothing
+// more is to be tried.
+func (q *Queue) deliver(b *Block) error {
+	pause := firstPause
+	for {
+		if err := q.ctx.Err(); err != nil {
+			return err
+		}
+		err := q.sink.Deliver(q.ctx, b)
+		if err == nil || isPermanent(err) {
+			if q.last.Swap(nil) != nil && err == nil {
+				q.log("works again")
+			}
+			return err
+		}
+		if q.last.Swap(&err) == nil {
+			q.log("%v; trying again", err)
+		}
+		q.mu.Lock()
+		q.stats.Retries++
+		q.mu.Unlock()
+		// Jitter: agents that lost the same broker must not all come back at once.
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-q.ctx.Done():
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// Err returns why the sink does not work at the moment, or nil.
+func (q *Queue) Err() error {
+	if err := q.last.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Stats returns the counters.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stats
+}
+
+// Close delivers what waits, for as long as grace, and closes the sink. It returns
+// an error when events were lost.
+func (q *Queue) Close(grace time.Duration) error {
+	q.mu.Lock()
+	q.closed = true
+	q.turn.Broadcast()
+	q.mu.Unlock()
+	select {
+	case <-q.done:
+	case <-time.After(grace):
+	}
+	q.cancel()
+	q.mu.Lock()
+	q.turn.Broadcast()
+	q.mu.Unlock()
+	<-q.done
+	err := q.sink.Close()
+	if n := q.Stats().Abandoned; n > 0 {
+		why := q.Err()
+		if why == nil {
+			why = errors.New("too slow")
+		}
+		err = errors.Join(fmt.Errorf("%d events not delivered: %w", n, why), err)
+	}
+	return err
+}
