@@ -51,12 +51,36 @@ Output formats (-o):` + formats(),
 // maxRingMemory is what the kernel's ring buffers allow (MiB).
 const maxRingMemory = 1 << 10
 
-func runLive(ctx context.Context, o *options) error {
+// checkLive refuses values before anything is opened.
+func (o *options) checkLive() error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	if o.ringMemory < 1 || o.ringMemory > maxRingMemory {
 		return usagef("--ring-memory is 1 to %d MiB", maxRingMemory)
+	}
+	if _, err := o.observers(); err != nil {
+		return err
+	}
+	if _, err := o.match(); err != nil {
+		return err
+	}
+	if _, err := o.processes(); err != nil {
+		return err
+	}
+	if _, err := o.containerRuntimes(); err != nil {
+		return err
+	}
+	if _, _, err := o.dnsPorts(); err != nil {
+		return err
+	}
+	_, _, err := o.choice.parse()
+	return err
+}
+
+func runLive(ctx context.Context, o *options) error {
+	if err := o.checkLive(); err != nil {
+		return err
 	}
 	kinds, err := o.kinds()
 	if err != nil {

@@ -23,7 +23,8 @@ import (
 
 // options is what the command line says. Its fields are the flags'.
 type options struct {
-	std streams
+	std    streams
+	config string // its file
 
 	events []string
 	filter string

@@ -47,11 +47,13 @@ Output formats (-o):` + formats(),
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return usagef("%w; try `dnshark --help`", err)
 	})
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return o.configure(cmd) }
 	o.addOutput(root.PersistentFlags())
+	root.PersistentFlags().StringVar(&o.config, "config", "", "read settings from a `FILE`, see: dnshark config --help")
 	o.addLive(root.Flags())
 	root.Flags().StringArrayVarP(&files, "read", "r", nil, "read a capture `FILE` instead, - for standard input")
 	o.complete(root)
-	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newOutputs(o), newDoctor(o), newVersion(o))
+	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newOutputs(o), newConfig(o), newDoctor(o), newVersion(o))
 	return root
 }
 
