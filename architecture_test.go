@@ -17,7 +17,7 @@ const module = "github.com/dnshark-io/dnshark/"
 // mayImport lists for every room the rooms that it may import. Arrows point one
 // way; members of a room do not import their siblings; only cmd names members.
 var mayImport = map[string][]string{
-	".": {"event", "internal/container", "internal/decode", "internal/ends", "internal/filter", "internal/kind", "internal/line", "internal/pair", "internal/policy", "internal/proc", "internal/source", "internal/source/afpacket", "internal/source/ebpf", "internal/source/pcap"},
+	".": {"event", "internal/container", "internal/decode", "internal/detect", "internal/ends", "internal/filter", "internal/kind", "internal/line", "internal/pair", "internal/policy", "internal/proc", "internal/source", "internal/source/afpacket", "internal/source/ebpf", "internal/source/pcap"},
 
 	"dnswire":                  {},
 	"event":                    {"dnswire"},
@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/kind":            {"dnswire", "event", "internal/nearest"},
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
+	"internal/detect":          {"dnswire", "event", "internal/suffix"},
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},

@@ -21,6 +21,7 @@ import (
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
@@ -58,7 +59,7 @@ func Read(ctx context.Context, r io.Reader, o Options) iter.Seq2[*event.Event, e
 		}
 		l, err := o.assemble(lanes[0], yield)
 		if err == nil {
-			l.worker.Stages = append(l.worker.Stages, l.table, l.wanted, l.marker)
+			l.worker.Stages = append(l.worker.Stages, l.table, l.detect, l.wanted, l.marker)
 			err = l.run(ctx)
 		}
 		if err != nil {
@@ -71,16 +72,17 @@ func Read(ctx context.Context, r io.Reader, o Options) iter.Seq2[*event.Event, e
 type assembly struct {
 	worker line.Worker
 	table  *pair.Table
+	detect line.Stage
 	wanted line.Stage // the filter
 	marker *kind.Marker
 	needs  kind.Needs
 	yield  func(*event.Event, error) bool
 }
 
-// all is the filter of who wants everything.
-type all struct{}
+// nothing is the stage that changes nothing.
+type nothing struct{}
 
-func (all) Process(*event.Batch) {}
+func (nothing) Process(*event.Batch) {}
 
 // assemble makes a line without its stages.
 func (o *Options) assemble(lane source.Lane, yield func(*event.Event, error) bool) (*assembly, error) {
@@ -91,7 +93,10 @@ func (o *Options) assemble(lane source.Lane, yield func(*event.Event, error) boo
 	if err != nil {
 		return nil, err
 	}
-	l := &assembly{table: pair.NewTable(int64(o.Timeout), 0), wanted: all{}, marker: kind.NewMarker(kinds), needs: kinds.Needs(), yield: yield}
+	l := &assembly{table: pair.NewTable(int64(o.Timeout), 0), detect: nothing{}, wanted: nothing{}, marker: kind.NewMarker(kinds), needs: kinds.Needs(), yield: yield}
+	if l.needs&kind.NeedDetection != 0 {
+		l.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
+	}
 	if o.Filter != "" {
 		if l.wanted, err = filter.Parse(o.Filter); err != nil {
 			return nil, err

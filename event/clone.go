@@ -10,7 +10,7 @@ import (
 func (e *Event) Clone() *Event {
 	c := &Event{Observation: e.Observation}
 	c.Msg.Limits = e.Msg.Limits
-	if e.Class != ClassPacket {
+	if e.HasMessage() {
 		c.Msg.Unpack(bytes.Clone(e.Msg.Raw))
 	}
 	c.Host, c.Meta.Iface = strings.Clone(e.Host), strings.Clone(e.Meta.Iface)

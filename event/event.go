@@ -17,6 +17,7 @@ const (
 	ClassMessage    Class = iota // a DNS message, in Event.Msg
 	ClassPacket                  // an IP packet of any kind, in Event.Packet
 	ClassUnanswered              // the query in Event.Msg found no answer in time
+	ClassAlert                   // what a detector says, in Event.Alert; the rest is of the message that made it say so, without Msg
 )
 
 // Observer says where the message was seen.
@@ -44,6 +45,9 @@ type Event struct {
 	data  [16]written
 }
 
+// HasMessage reports whether Msg holds a DNS message.
+func (o *Observation) HasMessage() bool { return o.Class == ClassMessage || o.Class == ClassUnanswered }
+
 // Observation is what is known of a message or packet beside the message.
 type Observation struct {
 	Time     int64  // ns since the Unix epoch, the packet's own time
@@ -67,8 +71,9 @@ type Observation struct {
 	// Receiver is the task that took the message from the client's socket, nil
 	// when that is not known in time.
 	Receiver *Identity
-	Asker    Party // who asked
-	Server   Party // who answers, when that is on this host
+	Asker    Party  // who asked
+	Server   Party  // who answers, when that is on this host
+	Alert    *Alert // of ClassAlert; never changed
 }
 
 // Party is who stands at an end of a conversation.

@@ -82,6 +82,7 @@ var Paths = slices.Concat(
 	partyPaths("server_process", func(e *Event) *Party { return &e.Server }),
 	receiverPaths,
 	packetPaths,
+	alertPaths,
 )
 
 var metadataPaths = []*Path{
@@ -106,7 +107,7 @@ func (e *Event) end(client bool) netip.Addr {
 
 // oneMessage counts the messages of an event.
 func oneMessage(e *Event) int {
-	if e.Class == ClassPacket {
+	if !e.HasMessage() {
 		return 0
 	}
 	return 1

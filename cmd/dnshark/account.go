@@ -70,7 +70,10 @@ func (r *reporter) accounts() []account {
 	for i, n := range s.Filtered {
 		packets.out = append(packets.out, count{n, "filtered_" + source.Rule(i).String()})
 	}
-	unwanted := uint64(0)
+	unwanted, alerts := uint64(0), uint64(0)
+	if r.detect != nil {
+		alerts = r.detect.Raised
+	}
 	if r.policies != nil {
 		unwanted = r.policies.Dropped
 	}
@@ -88,7 +91,7 @@ func (r *reporter) accounts() []account {
 		{"transactions", []count{{p.Queries, "queries"}}, []count{
 			{p.Answered, "answered"}, {p.Unanswered, "unanswered"}, {p.Pending, "waiting"}, {p.Evicted, "forgotten"},
 		}},
-		{"events", []count{{d.Messages, "messages"}, {d.Packets, "packets"}, {p.Unanswered, "unanswered"}}, []count{
+		{"events", []count{{d.Messages, "messages"}, {d.Packets, "packets"}, {p.Unanswered, "unanswered"}, {alerts, "alerts"}}, []count{
 			{r.tally.Observations, "shown"}, {r.marker.None, "not_selected"}, {r.limit.Cut, "over_count"},
 			{r.observer.Dropped, "filtered_observer"}, {r.responses.Dropped, "filtered_responses"}, {r.servers.Dropped, "filtered_server"},
 			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},

@@ -9,6 +9,7 @@ import (
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/metrics"
@@ -44,6 +45,7 @@ type reporter struct {
 	// What was asked for by expressions and policies; policies may be nil.
 	expression expression
 	policies   *policy.Stage
+	detect     *detect.Stage // nil when nobody wants alerts
 	runtimes   *container.Runtimes
 	outputs    []*sink.Output // nil for a single plain one
 }
@@ -99,6 +101,11 @@ func (r *reporter) print(end bool) {
 	}
 	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
 	fmt.Fprintf(r.out, "dnshark: shown: %s\n", r.shown())
+	if r.detect != nil {
+		for _, why := range r.detect.Failed {
+			fmt.Fprintf(r.out, "dnshark: detector off: %s\n", event.AppendSafe(nil, why))
+		}
+	}
 	if also := text(r.also()); also != "" {
 		fmt.Fprintln(r.out, "dnshark: also:", also)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/ends"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
@@ -120,6 +121,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		containers = container.NewTable(container.OpenCgroups(), runtimes)
 		stages = append(stages, processes, containers)
 		births = []line.Births{processes, containers}
+	}
+	if needs&kind.NeedDetection != 0 {
+		report.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
+		stages = append(stages, report.detect)
 	}
 	if wanted != nil {
 		report.expression.filter = wanted

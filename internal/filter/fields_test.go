@@ -21,6 +21,7 @@ func TestEveryFieldHasAPath(t *testing.T) {
 		"dns.answer.fault", "dns.answer.size", "dns.answer.sha256",
 		"process.container.labels_omitted", "process.container.pod.labels_omitted",
 		"process.truncated", "transaction.caused_by.rule",
+		"alert.confidence", "alert.value", "alert.threshold", "alert.window_s", "alert.evidence", "alert.benign_explanations_rejected",
 		"server_process", // with the keys of process
 	}
 	for _, k := range kind.Catalogue {

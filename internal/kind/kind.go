@@ -11,9 +11,10 @@ type Needs uint8
 
 // Needs of kinds.
 const (
-	NeedMessages Needs = 1 << iota // decode DNS
-	NeedPairing                    // queries must meet their answers
-	NeedPackets                    // every IP packet, not only those of DNS ports
+	NeedMessages  Needs = 1 << iota // decode DNS
+	NeedPairing                     // queries must meet their answers
+	NeedPackets                     // every IP packet, not only those of DNS ports
+	NeedDetection                   // detectors must see the messages
 )
 
 // Kind is an event that users can name.
@@ -46,6 +47,7 @@ type Section struct {
 const (
 	SetDefault       = "default"
 	SetNetworkEvents = "network_events"
+	SetAlerts        = "alerts"
 )
 
 // Catalogue lists every kind. A kind's index is its bit in a Set and in
@@ -59,6 +61,12 @@ var Catalogue = []*Kind{
 	&ip,
 	&tcp,
 	&udp,
+	&dnsTunnel,
+	&dnsDGA,
+	&dnsC2,
+	&dnsCachePoisoning,
+	&dnsHijacking,
+	&dnsZoneTransfer,
 }
 
 // Set is a set of kinds: bit i stands for Catalogue[i].
@@ -66,6 +74,16 @@ type Set uint32
 
 // Has reports whether Catalogue[i] is in the set.
 func (s Set) Has(i int) bool { return s&(1<<i) != 0 }
+
+// HasName reports whether the set has the kind of that name.
+func (s Set) HasName(name string) bool {
+	for i, k := range Catalogue {
+		if k.Name == name {
+			return s.Has(i)
+		}
+	}
+	return false
+}
 
 // Needs returns what the line must do for the kinds of the set.
 func (s Set) Needs() (n Needs) {

@@ -34,10 +34,10 @@ type csvColumn struct {
 	append func(dst []byte, e *event.Event) []byte
 }
 
-// ofMessage is for columns that a packet does not have.
+// ofMessage is for columns that packets and alerts do not have.
 func ofMessage(f func(dst []byte, e *event.Event) []byte) func([]byte, *event.Event) []byte {
 	return func(dst []byte, e *event.Event) []byte {
-		if e.Class == event.ClassPacket {
+		if !e.HasMessage() {
 			return dst
 		}
 		return f(dst, e)
@@ -95,6 +95,7 @@ var csvColumns = []csvColumn{
 		}
 		return event.AppendSafeUpTo(dst, e.Asker.Container.ID, maxShort)
 	}},
+	{"alert", true, event.FieldAlert.Append}, // as JSON
 }
 
 // csvFlags appends the flags that are set, with a blank between them.

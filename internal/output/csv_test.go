@@ -26,7 +26,7 @@ func readCSV(t testing.TB, out []byte) [][]string {
 
 func TestCSV(t *testing.T) {
 	rows := readCSV(t, whole(encoder(t, "csv"), sample(t)))
-	if len(rows) != 27 {
+	if len(rows) != 33 {
 		t.Fatalf("%d rows", len(rows))
 	}
 	cell := func(row int, name string) string { return rows[row][slices.Index(rows[0], name)] }

@@ -215,7 +215,19 @@ func sample(t testing.TB) *event.Batch {
 			e.Meta.SrcPort, e.Meta.DstPort = 0, 0
 		}
 	}
-	all, err := kind.Parse([]string{kind.SetNetworkEvents})
+	// 14 to 19: alerts.
+	for _, threat := range []string{"dns_tunnel", "dns_dga", "dns_c2", "dns_cache_poisoning", "dns_hijacking", "dns_zone_transfer"} {
+		e = add(m)
+		e.Class, e.Txn = event.ClassAlert, event.Transaction{}
+		e.Alert = &event.Alert{
+			ID: "0123456789abcdef", Update: 1, Threat: threat, Kind: "sample", Severity: event.SeverityHigh, Confidence: 0.9,
+			Rule: "more than is usual", Technique: "T1071.004", Start: at - 5e9, End: at,
+			Src: netip.MustParseAddr("192.0.2.10"), Domain: `=x\000.example`, Value: 12.5, Threshold: 8, Window: 60e9,
+			Evidence: []event.Evidence{{Name: "queries", Number: 93}, {Name: "names", Texts: []string{"a\"\x1b.example", ""}}, {Name: "none", Texts: []string{}}},
+			Rejected: []string{"content delivery: answers differ"},
+		}
+	}
+	all, err := kind.Parse([]string{kind.SetNetworkEvents, kind.SetAlerts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,6 +119,8 @@ func colourOf(e *event.Event) string {
 	switch {
 	case e.Class == event.ClassPacket:
 		return ""
+	case e.Class == event.ClassAlert:
+		return "\x1b[1;31m"
 	case e.Class == event.ClassUnanswered:
 		return "\x1b[31m"
 	case !e.Msg.Flags.Response():
@@ -154,6 +156,12 @@ func appendQuestion(dst []byte, e *event.Event, k *kind.Kind) []byte {
 		dst = event.AppendUint(append(dst, ' '), uint64(e.Meta.SrcPort))
 		return append(append(dst, " > "...), k.Name[len("net_packet_"):]...)
 	}
+	if e.Class == event.ClassAlert {
+		if e.Alert.Domain == "" {
+			return append(dst, '-')
+		}
+		return event.AppendSafe(dst, e.Alert.Domain)
+	}
 	if len(e.Msg.Questions) == 0 {
 		return append(dst, '-')
 	}
@@ -161,7 +169,7 @@ func appendQuestion(dst []byte, e *event.Event, k *kind.Kind) []byte {
 }
 
 func appendType(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Class == event.ClassPacket || len(e.Msg.Questions) == 0 {
+	if !e.HasMessage() || len(e.Msg.Questions) == 0 {
 		return append(dst, '-')
 	}
 	return e.Msg.Questions[0].Type.Append(dst)
@@ -171,6 +179,8 @@ func appendOutcome(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 	switch {
 	case e.Class == event.ClassPacket:
 		return append(dst, '-')
+	case e.Class == event.ClassAlert:
+		return append(append(dst, '!'), e.Alert.Severity.String()...)
 	case e.Class == event.ClassUnanswered:
 		return append(dst, "unanswered"...)
 	case !e.Msg.Flags.Response():
@@ -180,7 +190,7 @@ func appendOutcome(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 }
 
 func appendLatency(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Txn.State == event.StateNone || e.Txn.Latency < 0 {
+	if e.Class == event.ClassAlert || e.Txn.State == event.StateNone || e.Txn.Latency < 0 {
 		return append(dst, '-')
 	}
 	dst = strconv.AppendFloat(dst, float64(e.Txn.Latency)/1e6, 'f', 2, 64)
@@ -188,7 +198,12 @@ func appendLatency(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 }
 
 func appendServer(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Class == event.ClassMessage && e.Msg.Flags.Response() {
+	switch {
+	case e.Class == event.ClassAlert && !e.Alert.Server.IsValid():
+		return append(dst, '-')
+	case e.Class == event.ClassAlert:
+		return event.AppendAddr(dst, e.Alert.Server)
+	case e.Class == event.ClassMessage && e.Msg.Flags.Response():
 		return event.AppendAddr(dst, e.Meta.SrcIP)
 	}
 	return event.AppendAddr(dst, e.Meta.DstIP)
@@ -197,6 +212,15 @@ func appendServer(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 func appendAnswers(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 	if e.Class == event.ClassPacket {
 		return append(event.AppendUint(dst, uint64(e.Meta.PacketLen)), " octets"...)
+	}
+	if a := e.Alert; e.Class == event.ClassAlert {
+		dst = append(append(append(append(dst, a.Threat...), '/'), a.Kind...), " by "...)
+		if a.Src.IsValid() {
+			dst = event.AppendAddr(dst, a.Src)
+		} else {
+			dst = append(dst, "unknown"...)
+		}
+		return event.AppendSafe(append(dst, ": "...), a.Rule)
 	}
 	if e.Msg.Broken != dnswire.None {
 		dst = append(append(append(dst, '['), e.Msg.Broken.String()...), "] "...)

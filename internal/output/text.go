@@ -126,7 +126,7 @@ func appendRest(dst []byte, e *event.Event) []byte {
 		}
 		dst = append(dst, ',')
 	}
-	if e.Class == event.ClassPacket {
+	if !e.HasMessage() {
 		return closeJSON(dst, '}')
 	}
 	m := &e.Msg
