@@ -16,6 +16,7 @@ type transfer struct {
 	options *Options
 	open    *table[flow, transferring]
 	pairs   *table[pair, copying]
+	told    *table[notified, struct{}]
 	walks   *table[pair, walking]
 	seed    maphash.Seed
 }
@@ -28,6 +29,13 @@ type flow struct {
 
 type pair struct{ client, server netip.Addr }
 
+// notified is a client that was told of changes in a zone (RFC 1996), as primaries
+// tell their secondaries, from any of their addresses.
+type notified struct {
+	client netip.Addr
+	zone   uint64
+}
+
 type transferring struct {
 	zone    []byte
 	start   int64
@@ -38,23 +46,24 @@ type transferring struct {
 
 // copying is all that a client copied, or tried to, from a server.
 type copying struct {
-	start, end         int64
-	attempts, done     uint64 // attempts, and those which got records
-	complete           uint64 // of done, those that ended with their second SOA
-	refused, current   uint64
-	records, octets    uint64
-	messages           uint64
-	zones              []string // samples
-	zoneCount          uint64
-	lastZone           uint64 // hash
-	outcomes           []string
-	notified, refreshs bool // the server told of changes; the client asked for the serial as secondaries do
+	start, end       int64
+	attempts, done   uint64 // attempts, and those which got records
+	complete         uint64 // of done, those that ended with their second SOA
+	refused, current uint64
+	records, octets  uint64
+	messages         uint64
+	zones            []string // samples
+	zoneCount        uint64
+	lastZone         uint64 // hash
+	outcomes         []string
+	refreshs         bool // the client asked for the serial, as secondaries do
 }
 
 func newTransfer(o *Options) Detector {
 	return &transfer{
 		options: o, seed: maphash.MakeSeed(),
 		open: newTable[flow, transferring](4096), pairs: newTable[pair, copying](4096), walks: newTable[pair, walking](4096),
+		told: newTable[notified, struct{}](4096),
 	}
 }
 
@@ -69,8 +78,8 @@ func (t *transfer) See(s *Seen, d *Desk) {
 	isTransfer := s.Type == dnswire.TypeAXFR || s.Type == dnswire.TypeIXFR
 	switch {
 	case m.Flags.Opcode() == opcodeNotify:
-		if !s.Response { // sent by the primary: to whom it expects to copy
-			t.pair(pair{s.Server, s.Client}, s.Time).notified = true
+		if who := (notified{s.Server, maphash.Bytes(t.seed, s.Name)}); !s.Response && t.told.get(who) == nil {
+			t.told.add(who)
 		}
 	case s.Class != event.ClassMessage:
 	case !s.Response && isTransfer:
@@ -180,12 +189,12 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 	switch {
 	case t.secondary(s.Client):
 		a.Severity, a.Rule = event.SeverityInfo, "an authorised secondary copied a zone"
-	case c.notified:
-		a.Severity, a.Rule = event.SeverityInfo, "a secondary that the server notifies of changes copied a zone"
+	case c.zoneCount == 1 && t.told.peek(notified{s.Client, c.lastZone}) != nil:
+		a.Severity, a.Rule = event.SeverityLow, "a client that somebody notifies of changes, as primaries do, copied a zone; name it an authorised secondary if it is one"
 	case c.refreshs:
 		a.Severity, a.Rule = event.SeverityLow, "a client that asks for the zone's serial, as secondaries do, copied a zone; name it an authorised secondary if it is one"
 	default:
-		a.Rejected = []string{"authorised secondary: not configured", "secondary: the server never notified it", "secondary: it never asked for the serial first"}
+		a.Rejected = []string{"authorised secondary: not configured", "secondary: nobody notified it of changes", "secondary: it never asked for the serial first"}
 	}
 	d.Raise(s, who.client.String()+" "+who.server.String(), a)
 }
