@@ -130,6 +130,7 @@ type Flow struct {
 	Egress   bool   // the packet went out
 	Shared   bool   // several processes have sent on the socket
 	Deferred bool   // packets leave the socket outside of their senders' system calls
+	Hops     uint8  // IPv4 TTL or hop limit of the packet, the last one of a reassembled message
 	Held     bool   // the owner has the socket open and was not seen to send
 	Cgroup   uint64 // cgroup v2 id of the socket, 0 when unknown or an owner is known
 }

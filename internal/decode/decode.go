@@ -70,6 +70,7 @@ type packet struct {
 	src, dst     address
 	total        uint32 // IP total length, header included
 	proto        uint8
+	hops         uint8  // IPv4 TTL or hop limit
 	id           uint16 // of IPv4, 0 for IPv6
 	sport, dport uint16
 }
@@ -227,6 +228,7 @@ func (d *Decoder) next(class event.Class) *event.Event {
 	e.Meta.SrcIP, e.Meta.DstIP = p.src.ip(), p.dst.ip()
 	e.Meta.SrcPort, e.Meta.DstPort = p.sport, p.dport
 	e.Meta.Protocol, e.Meta.PacketLen, e.Meta.Iface = p.proto, p.total, f.Iface
+	e.Flow.Hops = p.hops
 	e.Flow.Cookie, e.Flow.NetNS = f.Cookie, f.NetNS
 	e.Flow.Shared, e.Flow.Deferred, e.Flow.Held, e.Flow.Cgroup = f.Shared, f.Deferred, f.Held, f.Cgroup
 	e.Other, e.Receiver = f.Other, f.Receiver

@@ -73,7 +73,7 @@ func (d *Decoder) ip4(b []byte) {
 	p := &d.p
 	p.src = address4(b[12:])
 	p.dst = address4(b[16:])
-	p.proto = b[9]
+	p.proto, p.hops = b[9], b[8]
 	p.id = binary.BigEndian.Uint16(b[4:])
 	p.total = uint32(total)
 	p.sport, p.dport = 0, 0
@@ -112,6 +112,7 @@ func (d *Decoder) ip6(b []byte) {
 	p := &d.p
 	p.src = address6(b[8:])
 	p.dst = address6(b[24:])
+	p.hops = b[7]
 	p.total = uint32(total)
 	p.id, p.sport, p.dport = 0, 0, 0
 	rest := total - ip6Header
