@@ -76,6 +76,10 @@ bench-peers: build
 	test -e $(CAPTURES)/truth.json || $(MAKE) bench-captures
 	bin/bench/peers -captures $(CAPTURES) -floor bin/bench/floor -reference bin/bench/reference $(BENCH_ARGS)
 
+# What the detectors find in labelled captures, and what they call a threat that is none.
+detect-eval:
+	go run ./internal/detect/eval
+
 bench-growth: build
 	cd bench && go build -o ../bin/bench/ ./...
 	bin/bench/growth $(BENCH_ARGS)

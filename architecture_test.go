@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
 	"internal/detect":          {"dnswire", "event", "internal/suffix"},
+	"internal/detect/eval":     {"event"},
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},
