@@ -26,6 +26,7 @@ var detectors = []func(*Options) Detector{
 	newHijack,
 	newPoison,
 	newTransfer,
+	newTunnel,
 }
 
 // Options are what users say of detection.

@@ -6,6 +6,7 @@ package suffix
 import (
 	"bytes"
 	"hash/maphash"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/net/publicsuffix"
@@ -37,6 +38,13 @@ func (t *Table) Registered(name []byte) []byte {
 		s.hash, s.from = h, uint16(find(name))
 	}
 	return name[s.from:]
+}
+
+// Delegated reports whether a name's top-level domain is in the list, as all that
+// exist are. The name is as in Registered, and allocation is the library's.
+func Delegated(name []byte) bool {
+	suffix, icann := publicsuffix.PublicSuffix(string(name))
+	return icann || strings.Contains(suffix, ".")
 }
 
 func find(name []byte) int {

@@ -1,0 +1,334 @@
+package detect
+
+import (
+	"bytes"
+	"hash/maphash"
+
+	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/suffix"
+)
+
+// tunnel finds data that is carried in names and records. For every client and
+// registered domain it counts, per hour, how much information goes up (labels of
+// names that were not asked for before) and down (data of records that were not seen
+// before): a method of constant memory after ibHH (NDSS 2024), in both directions,
+// because real tunnels fetch tens of KB in fewer names than any count of names flags.
+type tunnel struct {
+	flows  *flowTable
+	seen   filterSet
+	garble *table[pair, garbled]
+	seed   maphash.Seed
+	lists  *table[uint64, samples] // of those that are about to be told
+}
+
+// exchange is what a client and a domain exchanged in the hour at hand.
+type exchange struct {
+	hash       uint64 // of client and domain; 0 when free
+	start, end uint32 // seconds since the Unix epoch
+	up, down   uint32 // octets of new labels, of new data
+	queries    uint32
+	names      uint32 // that were new
+	answers    uint32 // data that was new
+	records    uint32 // with data that could be new
+	nxdomain   uint16
+	odd        uint16 // queries of types that hardly anybody uses
+	strange    uint16 // names in data whose top-level domain does not exist
+	reversed   uint16 // names that are an address
+	hashed     uint16 // names that are a digest
+	told       bool
+}
+
+// samples are names and data for the evidence.
+type samples struct {
+	names, data []string
+	types       []string
+}
+
+type garbled struct {
+	start, end   int64
+	broken, good uint64
+	octets       uint64
+}
+
+// Thresholds, per hour. Names of content delivery, of reputation services and of
+// reversed addresses carry more information than a slow tunnel; what tells them
+// apart stands in judge.
+const (
+	tunnelWindow = 3600 // s
+
+	oddMin  = 10   // queries of odd types
+	oddInfo = 500  // octets up or down with them
+	upMin   = 2000 // octets of new labels
+	upMean  = 20   // of them per new name
+	// Two ways: tunnels answer nearly every name with new data.
+	bothNames = 20
+	bothDown  = 3000
+	// Addresses alone are slow: 4 octets each.
+	addressNames  = 200
+	strangeMin    = 5
+	garbledMin    = 20
+	garbledWindow = 60e9
+)
+
+func newTunnel(*Options) Detector {
+	return &tunnel{
+		seed: maphash.MakeSeed(), flows: newFlowTable(1 << 20), lists: newTable[uint64, samples](2048),
+		garble: newTable[pair, garbled](4096),
+	}
+}
+
+// Threat implements Detector.
+func (*tunnel) Threat() string { return "dns_tunnel" }
+
+const (
+	portMDNS = 5353
+	typeKEY  = dnswire.Type(25) // RFC 2535
+)
+
+// See implements Detector.
+func (t *tunnel) See(s *Seen, d *Desk) {
+	if s.Meta.SrcPort == portMDNS || s.Meta.DstPort == portMDNS {
+		return
+	}
+	if s.Class == event.ClassMessage {
+		t.garbled(s, d)
+	}
+	if len(s.Registered) == 0 || s.Allowed {
+		return
+	}
+	now := uint32(s.Time / 1e9)
+	key := maphash.Comparable(t.seed, s.Client) ^ maphash.Bytes(t.seed, s.Registered)
+	x := t.flows.get(key, now)
+	if now-x.start >= tunnelWindow && now >= x.start { // an hour is over
+		*x = exchange{hash: key, start: now}
+	}
+	x.end = max(x.end, now)
+	if !s.Response && s.Class == event.ClassMessage {
+		x.queries++
+		if odd(s.Type) {
+			x.odd++
+		}
+	}
+	if len(s.Labels) > 0 && t.seen.add(key^maphash.Bytes(t.seed, s.Labels), s.Time) {
+		x.names++
+		x.up += uint32(len(s.Labels))
+		switch {
+		case isReversed(s.Labels) || within(s.Name, []byte("arpa")):
+			x.reversed++
+		case isDigest(s.Labels):
+			x.hashed++
+		}
+	}
+	if s.Response {
+		t.answer(s, x, key)
+	}
+	if rule := x.judge(); rule != nil {
+		t.report(s, d, x, rule, key)
+	}
+}
+
+// odd reports whether a type is used by tunnels more than by anybody else.
+func odd(q dnswire.Type) bool {
+	return q == dnswire.TypeNULL || q == typeKEY || q >= 65280 && q < 65535
+}
+
+func (t *tunnel) answer(s *Seen, x *exchange, key uint64) {
+	if s.Msg.RCode() == dnswire.RCodeNXDomain {
+		x.nxdomain++
+	}
+	var text [4 * dnswire.MaxNameLen]byte
+	for i := range s.Msg.Answer() {
+		r := &s.Msg.Answer()[i]
+		switch r.Type {
+		case dnswire.TypeRRSIG, dnswire.TypeNSEC, dnswire.TypeNSEC3, dnswire.TypeDNSKEY, dnswire.TypeDS, dnswire.TypePTR, dnswire.TypeNS, dnswire.TypeSOA:
+			continue
+		}
+		if r.Len == 0 {
+			continue
+		}
+		x.records++
+		if !t.seen.add(key^maphash.Bytes(t.seed, s.Msg.RData(r)), s.Time) {
+			continue
+		}
+		x.answers++
+		x.down += uint32(r.Len)
+		if r.Fault == dnswire.None && (r.Type == dnswire.TypeCNAME || r.Type == dnswire.TypeMX || r.Type == dnswire.TypeSRV) {
+			name := s.Msg.AppendRData(text[:0], r)
+			if at := bytes.LastIndexByte(name, ' '); at >= 0 {
+				name = name[at+1:]
+			}
+			if len(name) > 1 && !suffix.Delegated(lower(name)) && !within(name, s.Registered) {
+				x.strange++
+			}
+		}
+	}
+}
+
+// tunnelRule says what was met.
+type tunnelRule struct {
+	kind, text string
+	severity   event.Severity
+	confidence float64
+	value      func(x *exchange) float64
+	threshold  float64
+}
+
+var (
+	ruleOdd = &tunnelRule{"odd_types", "data in records of types that hardly anybody but tunnels uses", event.SeverityHigh, 0.95,
+		func(x *exchange) float64 { return float64(x.up + x.down) }, oddInfo}
+	ruleStrange = &tunnelRule{"undelegated_targets", "new aliases for every name, under top-level domains that do not exist", event.SeverityHigh, 0.95,
+		func(x *exchange) float64 { return float64(x.strange) }, strangeMin}
+	ruleBoth = &tunnelRule{"two_way", "new names, nearly each answered with new data", event.SeverityHigh, 0.9,
+		func(x *exchange) float64 { return float64(x.down) }, bothDown}
+	ruleUp = &tunnelRule{"exfiltration", "long names that are all new, and answers that say nothing", event.SeverityMedium, 0.8,
+		func(x *exchange) float64 { return float64(x.up) }, upMin}
+)
+
+// judge returns the rule that the exchange meets, or nil. Names of addresses (reverse
+// look-ups, block lists) and of digests (reputation services) are no data, however
+// many there are.
+func (x *exchange) judge() *tunnelRule {
+	names := x.names - min(x.names, uint32(x.reversed)+uint32(x.hashed))
+	switch {
+	case x.odd >= oddMin && x.up+x.down >= oddInfo && x.names >= oddMin:
+		return ruleOdd
+	case x.strange >= strangeMin && x.names >= strangeMin:
+		return ruleStrange
+	case 2*names < x.names:
+		return nil
+	case x.down >= bothDown && names >= bothNames && 2*x.answers >= names && (x.down >= 16*x.answers || names >= addressNames && x.answers >= names):
+		return ruleBoth
+	// Content delivery has long names too, but sends them to many addresses.
+	case x.up >= upMin && x.up >= upMean*x.names && (8*x.answers <= x.names || x.answers <= 1):
+		return ruleUp
+	}
+	return nil
+}
+
+func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uint64) {
+	list := t.lists.get(key)
+	if list == nil {
+		list = t.lists.add(key)
+		*list = samples{names: list.names[:0], data: list.data[:0], types: list.types[:0]}
+	}
+	if len(list.names) < 3 {
+		list.names = sample(list.names, string(s.Name))
+	}
+	list.types = sample(list.types, string(s.Type.Append(nil)))
+	if s.Response && len(list.data) < 3 && len(s.Msg.Answer()) > 0 {
+		list.data = sample(list.data, string(s.Msg.AppendRData(nil, &s.Msg.Answer()[0])))
+	}
+	id := s.Client.String() + " " + string(s.Registered)
+	value := rule.value(x)
+	if !d.Due("dns_tunnel "+rule.kind+" "+id, rule.severity, value, s.Time) && x.told {
+		if s.Response || x.queries%16 != 0 { // the final figures need not be of the last message
+			return
+		}
+	}
+	x.told = true
+	seconds := float64(max(1, x.end-x.start))
+	d.Raise(s, id, &event.Alert{
+		Threat: t.Threat(), Kind: rule.kind, Severity: rule.severity, Confidence: rule.confidence, Technique: "T1071.004",
+		Rule: rule.text, Start: int64(x.start) * 1e9, End: s.Time, Src: s.Client, Domain: string(s.Registered),
+		Value: value, Threshold: rule.threshold, Window: tunnelWindow * 1e9,
+		Evidence: []event.Evidence{
+			{Name: "queries", Number: float64(x.queries)}, {Name: "unique_names", Number: float64(x.names)},
+			{Name: "octets_up", Number: float64(x.up)}, {Name: "octets_down", Number: float64(x.down)},
+			{Name: "octets_per_second", Number: float64(x.up+x.down) / seconds},
+			{Name: "unique_answers", Number: float64(x.answers)}, {Name: "records", Number: float64(x.records)}, {Name: "nxdomain", Number: float64(x.nxdomain)},
+			{Name: "odd_types", Number: float64(x.odd)}, {Name: "undelegated_targets", Number: float64(x.strange)},
+			{Name: "types", Texts: append([]string{}, list.types...)}, {Name: "names", Texts: append([]string{}, list.names...)}, {Name: "data", Texts: append([]string{}, list.data...)},
+		},
+		Rejected: []string{
+			"reverse look-ups and block lists: the names are no addresses", "reputation of files: the names are no digests",
+			"content delivery: the names do not lead to servers that others have too",
+		},
+	})
+}
+
+// garbled notes messages on a DNS port that are none.
+func (t *tunnel) garbled(s *Seen, d *Desk) {
+	who := pair{s.Client, s.Server}
+	if s.Server.Compare(s.Client) < 0 { // what is no DNS has no direction either
+		who = pair{s.Server, s.Client}
+	}
+	g := t.garble.get(who)
+	bad := s.Msg.Broken != dnswire.None && s.Missing == 0
+	if g == nil {
+		if !bad {
+			return
+		}
+		g = t.garble.add(who)
+		*g = garbled{start: s.Time}
+	}
+	if s.Time-g.end > garbledWindow {
+		*g = garbled{start: s.Time}
+	}
+	g.end = s.Time
+	if !bad {
+		g.good++
+		return
+	}
+	g.broken++
+	g.octets += uint64(len(s.Msg.Raw))
+	if g.broken < garbledMin || g.broken < 4*g.good {
+		return
+	}
+	client, server := s.Meta.SrcIP, s.Meta.DstIP
+	if s.Meta.SrcPort < s.Meta.DstPort {
+		client, server = server, client
+	}
+	d.Raise(s, who.client.String()+" "+who.server.String(), &event.Alert{
+		Threat: t.Threat(), Kind: "not_dns_on_port", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1095",
+		Rule: "packets on a DNS port that are no DNS", Start: g.start, End: g.end, Src: client, Server: server,
+		Value: float64(g.broken), Threshold: garbledMin, Window: garbledWindow,
+		Evidence: []event.Evidence{{Name: "not_dns", Number: float64(g.broken)}, {Name: "dns", Number: float64(g.good)}, {Name: "octets", Number: float64(g.octets)}},
+		Rejected: []string{"broken server: it would answer some questions well"},
+	})
+}
+
+// isReversed reports whether labels begin with four decimal numbers, as in block
+// lists of addresses, or with sixteen nibbles.
+func isReversed(labels []byte) bool {
+	numbers, nibbles := 0, 0
+	for len(labels) > 0 {
+		label, rest, _ := bytes.Cut(labels, []byte{'.'})
+		labels = rest
+		decimal := len(label) > 0 && len(label) <= 3
+		for _, c := range label {
+			decimal = decimal && '0' <= c && c <= '9'
+		}
+		if decimal && numbers >= 0 {
+			if numbers++; numbers == 4 {
+				return true
+			}
+		} else {
+			numbers = -1
+		}
+		if len(label) != 1 || !isHex(label[0]) {
+			return false
+		}
+		if nibbles++; nibbles == 16 {
+			return true
+		}
+	}
+	return false
+}
+
+// isDigest reports whether the labels are a digest in hex (MD5, SHA-1) and words that
+// say what is asked about it.
+func isDigest(labels []byte) bool {
+	label, rest, _ := bytes.Cut(labels, []byte{'.'})
+	if len(label) != 32 && len(label) != 40 || len(rest) > 32 {
+		return false
+	}
+	for _, c := range label {
+		if !isHex(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
