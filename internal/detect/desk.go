@@ -30,7 +30,7 @@ type incident struct {
 	update   int
 	start    int64
 	end      int64
-	told     float64 // value of the last alert
+	told     float64 // size at the last alert
 	severity event.Severity
 	newest   *event.Alert // not told yet, or nil
 	trigger  event.Observation
@@ -39,15 +39,16 @@ type incident struct {
 // Due reports whether an alert about this incident would be told now. A detector
 // may ask before it gathers evidence; one that does not raise what is not due
 // loses the figures at the end, so it is for floods only.
-func (d *Desk) Due(key string, severity event.Severity, value float64, now int64) bool {
+func (d *Desk) Due(key string, severity event.Severity, size float64, now int64) bool {
 	in := d.incidents.peek(key)
-	return in == nil || now-in.end > idle || severity > in.severity || value >= updateFactor*in.told
+	return in == nil || now-in.end > idle || severity > in.severity || size >= updateFactor*in.told
 }
 
-// Raise tells of an incident, which key names: the threat and what it is about. The
-// alert's Start, End, Value, Severity and Evidence are those of the whole incident so
+// Raise tells of an incident, which key names with the alert's threat and kind: what it
+// is about. An incident is told again when its size, of which there is only ever more,
+// or its severity has grown. The alert's Start, End, Value, Severity and Evidence are those of the whole incident so
 // far; ID and Update are the desk's. The desk keeps the alert.
-func (d *Desk) Raise(s *Seen, key string, a *event.Alert) {
+func (d *Desk) Raise(s *Seen, key string, size float64, a *event.Alert) {
 	key = a.Threat + " " + a.Kind + " " + key
 	in := d.incidents.get(key)
 	if in != nil && a.End-in.end > idle {
@@ -59,7 +60,7 @@ func (d *Desk) Raise(s *Seen, key string, a *event.Alert) {
 		h := fnv.New64a()
 		fmt.Fprint(h, key, a.Start, s.Host)
 		*in = incident{id: fmt.Sprintf("%016x", h.Sum64()), start: a.Start}
-	} else if a.Severity <= in.severity && a.Value < updateFactor*in.told {
+	} else if a.Severity <= in.severity && size < updateFactor*in.told {
 		in.newest, in.end = a, a.End
 		in.note(s)
 		return
@@ -67,6 +68,7 @@ func (d *Desk) Raise(s *Seen, key string, a *event.Alert) {
 	a.Severity = max(a.Severity, in.severity)
 	in.note(s)
 	d.tell(in, a)
+	in.told = size
 }
 
 // note keeps who it was about, without what dies with the batch.
@@ -87,7 +89,7 @@ func (in *incident) note(s *Seen) {
 func (d *Desk) tell(in *incident, a *event.Alert) {
 	a.ID, a.Update = in.id, in.update
 	in.update++
-	in.end, in.told, in.severity, in.newest = a.End, a.Value, a.Severity, nil
+	in.end, in.severity, in.newest = a.End, a.Severity, nil
 	d.raised = append(d.raised, a)
 	d.Raised++
 }

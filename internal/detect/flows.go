@@ -101,3 +101,18 @@ func (f *filterSet) add(hash uint64, now int64) bool {
 	}
 	return !inNew && !inOld
 }
+
+// has reports whether a hash was added.
+func (f *filterSet) has(hash uint64) bool {
+	if f.bits[0] == nil {
+		return false
+	}
+	inNew, inOld := true, true
+	step := hash>>32 | 1
+	for i := range uint64(filterHashes) {
+		bit := (hash + i*step) % filterBits
+		inNew = inNew && f.bits[0][bit/64]>>(bit%64)&1 == 1
+		inOld = inOld && f.bits[1][bit/64]>>(bit%64)&1 == 1
+	}
+	return inNew || inOld
+}

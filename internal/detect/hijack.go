@@ -285,7 +285,7 @@ func (h *hijack) rebind(s *Seen, d *Desk, k *known, set *answerSet, private, pub
 		a.Severity, a.Confidence = event.SeverityLow, 0.4
 		a.Rule += "; other names of the domain always had such, so it may be a company's view from inside"
 	}
-	d.Raise(s, s.Client.String()+" "+string(s.Registered), a)
+	d.Raise(s, s.Client.String()+" "+string(s.Registered), 1, a)
 }
 
 func texts(list []netip.Addr) []string {
@@ -370,7 +370,7 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 		a.Rule = "a resolver that one client alone began to use sends unrelated names to one address"
 		a.Rejected = append(a.Rejected, "second resolver: its answers differ from the others'")
 	}
-	d.Raise(s, target.String(), a)
+	d.Raise(s, target.String(), float64(m.domains.n), a)
 }
 
 func addTo(list []netip.Addr, n *int, a netip.Addr) {

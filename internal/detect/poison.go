@@ -187,7 +187,7 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 		a.Value = float64(inWindow)
 		a.Rule = "many replies about one domain that nobody asked for"
 	}
-	d.Raise(s, s.Client.String()+" "+string(domain), a)
+	d.Raise(s, s.Client.String()+" "+string(domain), float64(g.count), a)
 }
 
 func (g *guessing) sampleAnswers(s *Seen) {
@@ -256,7 +256,7 @@ func (p *poison) race(s *Seen, d *Desk) {
 			a.Severity = event.SeverityHigh
 		}
 	}
-	d.Raise(s, s.Client.String()+" "+s.Server.String(), a)
+	d.Raise(s, s.Client.String()+" "+s.Server.String(), float64(r.count), a)
 }
 
 // badSecond reports whether a response code says nothing about the name: servers
@@ -355,7 +355,7 @@ func (p *poison) reportStray(s *Seen, d *Desk, owner []byte) {
 	st.end = s.Time
 	st.count++
 	st.names, st.asked = sample(st.names, string(owner)), sample(st.asked, string(s.Name))
-	d.Raise(s, s.Server.String(), &event.Alert{
+	d.Raise(s, s.Server.String(), float64(st.count), &event.Alert{
 		Threat: p.Threat(), Kind: "foreign_records", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1557",
 		Rule:  "an answer brings records about a name that it does not need and that is in another domain",
 		Start: st.start, End: st.end, Src: s.Client, Server: s.Server, Domain: string(owner), Value: float64(st.count), Threshold: 1,

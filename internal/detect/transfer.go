@@ -196,7 +196,7 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 	default:
 		a.Rejected = []string{"authorised secondary: not configured", "secondary: nobody notified it of changes", "secondary: it never asked for the serial first"}
 	}
-	d.Raise(s, who.client.String()+" "+who.server.String(), a)
+	d.Raise(s, who.client.String()+" "+who.server.String(), float64(c.attempts), a)
 }
 
 func (t *transfer) secondary(a netip.Addr) bool {
@@ -271,7 +271,7 @@ func (t *transfer) walk(s *Seen, d *Desk) {
 }
 
 func (t *transfer) reportWalk(s *Seen, d *Desk, who pair, w *walking) {
-	d.Raise(s, who.client.String()+" "+who.server.String(), &event.Alert{
+	d.Raise(s, who.client.String()+" "+who.server.String(), float64(w.steps), &event.Alert{
 		Threat: t.Threat(), Kind: "nsec_walk", Severity: event.SeverityMedium, Confidence: 0.9, Technique: "T1590.002",
 		Rule:  "a client asked for one name after another as NSEC records give them",
 		Start: w.start, End: s.Time, Src: s.Client, Server: s.Server, Domain: string(s.Registered),

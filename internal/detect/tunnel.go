@@ -228,7 +228,7 @@ func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uin
 	}
 	x.told = true
 	seconds := float64(max(1, x.end-x.start))
-	d.Raise(s, id, &event.Alert{
+	d.Raise(s, id, value, &event.Alert{
 		Threat: t.Threat(), Kind: rule.kind, Severity: rule.severity, Confidence: rule.confidence, Technique: "T1071.004",
 		Rule: rule.text, Start: int64(x.start) * 1e9, End: s.Time, Src: s.Client, Domain: string(s.Registered),
 		Value: value, Threshold: rule.threshold, Window: tunnelWindow * 1e9,
@@ -279,7 +279,7 @@ func (t *tunnel) garbled(s *Seen, d *Desk) {
 	if s.Meta.SrcPort < s.Meta.DstPort {
 		client, server = server, client
 	}
-	d.Raise(s, who.client.String()+" "+who.server.String(), &event.Alert{
+	d.Raise(s, who.client.String()+" "+who.server.String(), float64(g.broken), &event.Alert{
 		Threat: t.Threat(), Kind: "not_dns_on_port", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1095",
 		Rule: "packets on a DNS port that are no DNS", Start: g.start, End: g.end, Src: client, Server: server,
 		Value: float64(g.broken), Threshold: garbledMin, Window: garbledWindow,

@@ -270,3 +270,41 @@ func isVowel(c uint8) bool {
 	}
 	return false
 }
+
+// Segment returns hashes of the words that cover most of a registered domain's label, and
+// how many octets of it are in none.
+func (t *Tables) Segment(dst []uint64, registered []byte) (words []uint64, uncovered int) {
+	label, _ := Split(registered)
+	n := min(len(label), maxLabel)
+	var most, from [maxLabel + 1]uint8 // octets covered before i; where the word that ends at i begins, +1
+	for i := range n {
+		if most[i] > most[i+1] {
+			most[i+1], from[i+1] = most[i], 0
+		}
+		h := uint64(0)
+		for j := i; j < n && j-i < maxWord; j++ {
+			c := symbol(label[j])
+			if c >= digitsAt {
+				break
+			}
+			h = wordHash(h, c)
+			if size := j - i + 1; size >= minWord && most[i]+uint8(size) >= most[j+1] && has(&t.Words, mix(h)) {
+				most[j+1], from[j+1] = most[i]+uint8(size), uint8(i)+1
+			}
+		}
+	}
+	for i := n; i > 0; {
+		if from[i] == 0 {
+			i--
+			continue
+		}
+		begin := int(from[i]) - 1
+		h := uint64(0)
+		for _, c := range label[begin:i] {
+			h = wordHash(h, symbol(c))
+		}
+		dst = append(dst, h)
+		i = begin
+	}
+	return dst, n - int(most[n])
+}

@@ -46,6 +46,11 @@ func (s *Scorer) Score(registered []byte) float32 {
 	return s.model.trees.Score(&s.features)
 }
 
+// Segment is that of Tables, with the words that dnshark was built with.
+func (s *Scorer) Segment(dst []uint64, registered []byte) (words []uint64, uncovered int) {
+	return s.model.tables.Segment(dst, registered)
+}
+
 // Encode returns a model as octets.
 func Encode(t *Tables, trees *Trees) []byte {
 	var b bytes.Buffer
