@@ -23,6 +23,7 @@ type Detector interface {
 
 // detectors makes one of each.
 var detectors = []func(*Options) Detector{
+	newC2,
 	newDGA,
 	newHijack,
 	newPoison,

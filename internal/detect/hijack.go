@@ -7,6 +7,8 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/namescore"
+	"github.com/dnshark-io/dnshark/internal/suffix"
 )
 
 // hijack finds answers that lead elsewhere than they did: names that move from the
@@ -20,6 +22,7 @@ type hijack struct {
 	resolvers *table[netip.Addr, resolver] // how many clients use one
 	clients   *table[netip.Addr, client]
 	seed      maphash.Seed
+	scorer    *namescore.Scorer
 }
 
 // known is what a name was answered with, by anybody.
@@ -39,8 +42,11 @@ type holes struct{ domains [4]uint64 }
 // moving is an address that names have as their only one, and those that moved there.
 type moving struct {
 	start, end int64
-	hosts      hashes        // registered domains that have it
-	domains    hashes        // those that were elsewhere before
+	hosts      hashes  // registered domains that have it
+	domains    hashes  // those that were elsewhere before
+	fresh      int     // hosts that nobody knew an address of before
+	scores     float32 // of those, summed
+	freshNames []string
 	from       [8]netip.Addr // different networks they come from
 	nFrom      int
 	answers    uint64
@@ -72,6 +78,9 @@ const (
 	driftFrom   = 3
 	driftShare  = 6 // in ten of those that have the address
 	driftWindow = 3600e9
+	// substituted made-up names at one address, of such a mean score, are no sites.
+	substituted     = 8
+	substitutedMean = 1.5
 	// rebindTTL: an attacker needs the next look-up soon.
 	rebindTTL    = 300
 	rebindWindow = 6 * 3600e9
@@ -81,7 +90,7 @@ const (
 
 func newHijack(*Options) Detector {
 	return &hijack{
-		seed: maphash.MakeSeed(), names: newTable[uint64, known](1 << 16), domains: newTable[uint64, inside](4096),
+		seed: maphash.MakeSeed(), scorer: namescore.New(), names: newTable[uint64, known](1 << 16), domains: newTable[uint64, inside](4096),
 		sinks: newTable[sink, holes](1024), targets: newTable[netip.Addr, moving](4096),
 		resolvers: newTable[netip.Addr, resolver](4096), clients: newTable[netip.Addr, client](8192),
 	}
@@ -125,7 +134,9 @@ func (h *hijack) See(s *Seen, d *Desk) {
 	}
 	if set.n == 1 && !s.Allowed {
 		m := h.target(set.addrs[0], s.Time)
-		m.hosts.add(domain)
+		if m.hosts.add(domain) && k.n == 0 && suffix.Bought(s.Registered) {
+			h.substitute(s, d, m, set.addrs[0])
+		}
 		if k.n > 0 && !k.has(&set) {
 			h.drift(s, d, k, m, set.addrs[0], domain, isNew)
 		}
@@ -139,7 +150,7 @@ func (h *hijack) target(a netip.Addr, now int64) *moving {
 	if m == nil || now-m.end > driftWindow {
 		h.targets.drop(a)
 		m = h.targets.add(a)
-		*m = moving{start: now, names: m.names[:0], before: m.before[:0]}
+		*m = moving{start: now, names: m.names[:0], before: m.before[:0], freshNames: m.freshNames[:0]}
 	}
 	m.end = now
 	return m
@@ -371,6 +382,39 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 		a.Rejected = append(a.Rejected, "second resolver: its answers differ from the others'")
 	}
 	d.Raise(s, target.String(), float64(m.domains.n), a)
+}
+
+// substitute notes a name that nobody knew an address of. Many that look made up at one
+// address exist nowhere else: somebody answers for names that do not exist.
+func (h *hijack) substitute(s *Seen, d *Desk, m *moving, target netip.Addr) {
+	m.fresh++
+	m.scores += max(-6, min(8, h.scorer.Score(s.Registered)))
+	addTo(m.clients[:], &m.nClients, s.Client)
+	addTo(m.servers[:], &m.nServers, s.Server)
+	if len(m.freshNames) < 3 {
+		m.freshNames = sample(m.freshNames, string(s.Name))
+	}
+	mean := m.scores / float32(m.fresh)
+	if m.fresh < substituted || mean < substitutedMean || 10*m.fresh < driftShare*m.hosts.n {
+		return
+	}
+	a := &event.Alert{
+		Threat: h.Threat(), Kind: "nxdomain_substitution", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1584.002",
+		Rule:  "names that look made up, which should not exist, all have one address",
+		Start: m.start, End: s.Time, Value: float64(m.fresh), Threshold: substituted, Window: driftWindow,
+		Evidence: []event.Evidence{
+			{Name: "domains", Number: float64(m.fresh)}, {Name: "domains_there_at_least", Number: float64(m.hosts.n)}, {Name: "mean_score", Number: float64(mean)},
+			{Name: "clients_at_least", Number: float64(m.nClients)}, {Name: "target", Texts: []string{target.String()}}, {Name: "names", Texts: append([]string{}, m.freshNames...)},
+		},
+		Rejected: []string{"shared hosting: names of sites look chosen"},
+	}
+	if m.nClients == 1 {
+		a.Src = s.Client
+	}
+	if m.nServers == 1 {
+		a.Server = s.Server
+	}
+	d.Raise(s, target.String(), float64(m.fresh), a)
 }
 
 func addTo(list []netip.Addr, n *int, a netip.Addr) {

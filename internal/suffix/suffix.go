@@ -47,6 +47,16 @@ func Delegated(name []byte) bool {
 	return icann || strings.Contains(suffix, ".")
 }
 
+// Bought reports whether a registered domain is under a suffix of a registry, where
+// domains are bought, and not of a company that gives names to its customers.
+func Bought(registered []byte) bool {
+	if len(registered) == 0 {
+		return false
+	}
+	_, icann := publicsuffix.PublicSuffix(unsafe.String(&registered[0], len(registered))) // as in find
+	return icann
+}
+
 func find(name []byte) int {
 	if len(name) == 0 || name[0] == '.' { // the root
 		return len(name)
