@@ -288,32 +288,43 @@ func (t *tunnel) garbled(s *Seen, d *Desk) {
 	})
 }
 
-// isReversed reports whether labels begin with four decimal numbers, as in block
-// lists of addresses, or with sixteen nibbles.
+// isReversed reports whether labels begin with the four numbers of an IPv4 address, or
+// with sixteen nibbles of an IPv6 one, as reverse look-ups and block lists do.
 func isReversed(labels []byte) bool {
 	numbers, nibbles := 0, 0
 	for len(labels) > 0 {
 		label, rest, _ := bytes.Cut(labels, []byte{'.'})
 		labels = rest
-		decimal := len(label) > 0 && len(label) <= 3
-		for _, c := range label {
-			decimal = decimal && '0' <= c && c <= '9'
-		}
-		if decimal && numbers >= 0 {
-			if numbers++; numbers == 4 {
-				return true
+		if n := numbers; n >= 0 {
+			if numbers = -1; isOctet(label) {
+				numbers = n + 1
 			}
-		} else {
-			numbers = -1
 		}
-		if len(label) != 1 || !isHex(label[0]) {
-			return false
+		if n := nibbles; n >= 0 {
+			if nibbles = -1; len(label) == 1 && isHex(label[0]) {
+				nibbles = n + 1
+			}
 		}
-		if nibbles++; nibbles == 16 {
+		switch {
+		case numbers == 4, nibbles == 16:
 			return true
+		case numbers < 0 && nibbles < 0:
+			return false
 		}
 	}
 	return false
+}
+
+// isOctet reports whether a label is a number that an octet of an address may have.
+func isOctet(label []byte) bool {
+	v := 0
+	for _, c := range label {
+		if c < '0' || c > '9' {
+			return false
+		}
+		v = 10*v + int(c-'0')
+	}
+	return len(label) > 0 && len(label) <= 3 && v < 256
 }
 
 // isDigest reports whether the labels are a digest in hex (MD5, SHA-1) and words that
