@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
+.PHONY: build test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -48,6 +48,10 @@ bench:
 # What dnshark costs a resolver at full speed. Needs root and some minutes.
 bench-live: deps
 	DNSHARK_REQUIRE_LIVE=1 DNSHARK_BENCH_LIVE=5 CGO_ENABLED=0 go test -count=1 -v -timeout 20m -run '^TestLiveOverhead$$' ./cmd/dnshark
+
+# What a filter costs beside reading, by the clock.
+bench-filter:
+	DNSHARK_BENCH_FILTER=10 CGO_ENABLED=0 go test -count=1 -v -run '^TestFilterCost$$' ./cmd/dnshark
 
 # Live tests on an older kernel, in qemu.
 kernels: deps

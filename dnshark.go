@@ -59,7 +59,7 @@ func Read(ctx context.Context, r io.Reader, o Options) iter.Seq2[*event.Event, e
 		}
 		l, err := o.assemble(lanes[0], yield)
 		if err == nil {
-			l.worker.Stages = append(l.worker.Stages, l.table, l.detect, l.wanted, l.marker)
+			l.worker.Stages = append(l.worker.Stages, l.table, l.detect, l.marker, l.wanted)
 			err = l.run(ctx)
 		}
 		if err != nil {

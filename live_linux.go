@@ -75,6 +75,6 @@ func (o *LiveOptions) live(ctx context.Context, yield func(*event.Event, error) 
 	w := &l.worker
 	w.Lane, w.Births, w.Cgroups = lanes[0], []line.Births{processes, containers}, containers
 	w.Clock = func() int64 { return time.Now().UnixNano() }
-	w.Stages = append(w.Stages, ends.NewTable(timeout), &policy.Observer{Client: o.Client, Server: o.Server}, l.table, processes, containers, l.detect, l.wanted, l.marker)
+	w.Stages = append(w.Stages, ends.NewTable(timeout), &policy.Observer{Client: o.Client, Server: o.Server}, l.table, processes, containers, l.detect, l.marker, l.wanted)
 	return l.run(ctx)
 }

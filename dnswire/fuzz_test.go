@@ -99,10 +99,33 @@ func checkMessage(t *testing.T, m *Message, raw []byte) {
 		if want := bytes.EqualFold(m.AppendNameLower(nil, n), m.AppendNameLower(nil, k)); equal != want {
 			t.Fatalf("%s and %s equal: %v", m.AppendName(nil, n), m.AppendName(nil, k), equal)
 		}
+		name, above := lowerWire(m, n), lowerWire(m, k)
+		if want := strictUnder(name, above); m.NameUnder(n, above) != want {
+			t.Fatalf("%s under %s: %v", m.AppendName(nil, n), m.AppendName(nil, k), !want)
+		}
 		if equal && m.HashName(n, 7) != m.HashName(k, 7) {
 			t.Fatalf("%s: two hashes", m.AppendName(nil, n))
 		}
 	}
+}
+
+func lowerWire(m *Message, n Name) []byte {
+	wire := m.AppendWire(nil, n)
+	for i, c := range wire {
+		wire[i] = lower[c] // lengths are below 64
+	}
+	return wire
+}
+
+// strictUnder is a second reading of RFC 1034 section 3.1.
+func strictUnder(name, above []byte) bool {
+	for len(name) > 0 {
+		if bytes.Equal(name, above) {
+			return true
+		}
+		name = name[1+int(name[0]):]
+	}
+	return false
 }
 
 func FuzzMessage(f *testing.F) {

@@ -240,6 +240,42 @@ func EqualNames(a *Message, n Name, b *Message, k Name) bool {
 	}
 }
 
+// NameUnder reports whether n is the name above or below it. above is in wire
+// form without compression, in lower case; n matches in either case. n must be
+// of this message.
+func (m *Message) NameUnder(n Name, above []byte) bool {
+	rest := int(n.Len) - len(above) // octets of n's labels before those of above
+	if rest < 0 {
+		return false
+	}
+	raw, off := m.Raw, int(n.Off)
+	for {
+		for raw[off] >= 0xc0 {
+			off = m.target(off)
+		}
+		c := int(raw[off])
+		if rest > 0 {
+			if rest -= 1 + c; rest < 0 {
+				return false
+			}
+			off += 1 + c
+			continue
+		}
+		if c != int(above[0]) {
+			return false
+		}
+		if c == 0 {
+			return true
+		}
+		for i, o := range raw[off+1 : off+1+c] {
+			if lower[o] != above[1+i] {
+				return false
+			}
+		}
+		off, above = off+1+c, above[1+c:]
+	}
+}
+
 // HashName returns a hash of n in which letters count in lower case, so that
 // names which EqualNames calls equal have equal hashes. With a random seed an
 // attacker cannot choose names that collide.

@@ -256,6 +256,15 @@ func TestNames(t *testing.T) {
 	if EqualNames(&a, www, &b, dotted) || !EqualNames(&a, www, &b, same) || EqualNames(&a, www, &a, a.Questions[1].Name) {
 		t.Error("EqualNames")
 	}
+	for above, want := range map[string][3]bool{
+		"\x00": {true, true, true}, "\x07example\x00": {true, false, true}, "\x03www\x07example\x00": {true, false, true},
+		"\x0bwww.example\x00": {false, true, false}, "\x06xample\x00": {}, "\x01x\x03www\x07example\x00": {}, "\x02ww\x07example\x00": {},
+	} {
+		got := [3]bool{a.NameUnder(www, []byte(above)), b.NameUnder(dotted, []byte(above)), b.NameUnder(same, []byte(above))}
+		if got != want {
+			t.Errorf("under %q: %v, want %v", above, got, want)
+		}
+	}
 	if a.HashName(www, 1) != b.HashName(same, 1) || a.HashName(www, 1) == b.HashName(dotted, 1) || a.HashName(www, 1) == a.HashName(www, 2) {
 		t.Error("HashName")
 	}

@@ -40,6 +40,8 @@ type Path struct {
 	Number func(e *Event, i int) uint64 // of KindNumber and KindTime
 	Bool   func(e *Event, i int) bool
 	Addr   func(e *Event, i int) netip.Addr // IPv4 is not mapped
+	// Wire returns a value of KindName where it stands in the message.
+	Wire func(e *Event, i int) dnswire.Name
 	// Code returns the number of a value's name, where names stand for numbers:
 	// Text and Number are then both set, and the kind is KindText.
 	Code func(name string) (uint64, bool)
@@ -193,7 +195,8 @@ var questionPaths = slices.Concat(questionPathsAt("dns.questions.name", "dns.que
 func questionPathsAt(name, typ, class string) []*Path {
 	return []*Path{
 		{Name: name, Kind: KindName, List: true, Doc: "name that is asked for", Count: countQuestions,
-			Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, e.Msg.Questions[i].Name) }},
+			Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, e.Msg.Questions[i].Name) },
+			Wire: func(e *Event, i int) dnswire.Name { return e.Msg.Questions[i].Name }},
 		{Name: typ, Kind: KindText, List: true, Doc: "type that is asked for", Count: countQuestions,
 			Text:   func(dst []byte, e *Event, i int) []byte { return e.Msg.Questions[i].Type.Append(dst) },
 			Number: func(e *Event, i int) uint64 { return uint64(e.Msg.Questions[i].Type) }, Code: code(dnswire.ParseType)},
@@ -215,7 +218,8 @@ func recordPaths(long, short string, of func(*dnswire.Message) []dnswire.Record)
 	for _, prefix := range []string{long, short} {
 		paths = append(paths,
 			&Path{Name: prefix + ".name", Kind: KindName, List: true, Doc: "owner names of records", Count: count,
-				Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, of(&e.Msg)[i].Name) }},
+				Text: func(dst []byte, e *Event, i int) []byte { return e.Msg.AppendNameLower(dst, of(&e.Msg)[i].Name) },
+				Wire: func(e *Event, i int) dnswire.Name { return of(&e.Msg)[i].Name }},
 			&Path{Name: prefix + ".type", Kind: KindText, List: true, Doc: "types of records", Count: count,
 				Text:   func(dst []byte, e *Event, i int) []byte { return of(&e.Msg)[i].Type.Append(dst) },
 				Number: func(e *Event, i int) uint64 { return uint64(of(&e.Msg)[i].Type) }, Code: code(dnswire.ParseType)},

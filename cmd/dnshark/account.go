@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dnshark-io/dnshark/event"
-	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
 
@@ -70,9 +68,12 @@ func (r *reporter) accounts() []account {
 	for i, n := range s.Filtered {
 		packets.out = append(packets.out, count{n, "filtered_" + source.Rule(i).String()})
 	}
-	unwanted, alerts := uint64(0), uint64(0)
+	var unmatched, unwanted, alerts uint64
 	if r.detect != nil {
 		alerts = r.detect.Raised
+	}
+	if r.filter != nil {
+		unmatched = r.filter.Dropped
 	}
 	if r.policies != nil {
 		unwanted = r.policies.Dropped
@@ -95,7 +96,7 @@ func (r *reporter) accounts() []account {
 			{r.tally.Observations, "shown"}, {r.marker.None, "not_selected"}, {r.limit.Cut, "over_count"},
 			{r.observer.Dropped, "filtered_observer"}, {r.responses.Dropped, "filtered_responses"}, {r.servers.Dropped, "filtered_server"},
 			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},
-			{r.expression.dropped, "filtered_expression"}, {unwanted, "filtered_policy"},
+			{unmatched, "filtered_expression"}, {unwanted, "filtered_policy"},
 		}},
 	}
 	for _, o := range r.outputs {
@@ -130,18 +131,6 @@ func (r *reporter) printJSON(end bool) {
 	if err == nil {
 		fmt.Fprintf(r.out, "%s\n", text)
 	}
-}
-
-// expression is the stage of --filter, which counts what it drops.
-type expression struct {
-	filter  *filter.Filter
-	dropped uint64
-}
-
-func (e *expression) Process(b *event.Batch) {
-	before := len(b.Events)
-	e.filter.Process(b)
-	e.dropped += uint64(before - len(b.Events))
 }
 
 // closes reports whether everything is accounted for.

@@ -10,6 +10,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/detect"
+	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/metrics"
@@ -42,12 +43,12 @@ type reporter struct {
 	responses policy.Responses
 	servers   policy.Servers
 	processes policy.Processes
-	// What was asked for by expressions and policies; policies may be nil.
-	expression expression
-	policies   *policy.Stage
-	detect     *detect.Stage // nil when nobody wants alerts
-	runtimes   *container.Runtimes
-	outputs    []*sink.Output // nil for a single plain one
+	// What was asked for by an expression and by policies; either may be nil.
+	filter   *filter.Filter
+	policies *policy.Stage
+	detect   *detect.Stage // nil when nobody wants alerts
+	runtimes *container.Runtimes
+	outputs  []*sink.Output // nil for a single plain one
 }
 
 // Write implements line.Writer. When the batch is gone, all that was decoded has

@@ -126,11 +126,11 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		report.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
 		stages = append(stages, report.detect)
 	}
-	if wanted != nil {
-		report.expression.filter = wanted
-		stages = append(stages, &report.expression)
-	}
 	stages = append(stages, marker)
+	if wanted != nil {
+		report.filter = wanted
+		stages = append(stages, wanted)
+	}
 	if o.policies != nil {
 		report.policies = policy.NewStage(o.policies)
 		if live && len(o.policyPaths) > 0 {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 )
 
@@ -48,6 +49,8 @@ func compileCompare(c *Compare) match {
 		return c.compileAddr()
 	case c.Numbers != nil:
 		return c.compileNumber()
+	case p.Wire != nil && c.Func == FuncNone && (c.Op == Equal || c.Op == Under) && len(c.Texts) == 1:
+		return c.compileName()
 	}
 	return c.compileText()
 }
@@ -179,6 +182,24 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(b)
 	return a
+}
+
+// compileName compares a name where it stands in the message: as text it would
+// cost several times as much.
+func (c *Compare) compileName() match {
+	p, equal := c.Path, c.Op == Equal
+	wire, err := dnswire.AppendWireName(nil, c.Texts[0])
+	if err != nil {
+		return c.compileText()
+	}
+	return func(_ *work, e *event.Event) bool {
+		for i := range p.Values(e) {
+			if n := p.Wire(e, i); (!equal || int(n.Len) == len(wire)) && e.Msg.NameUnder(n, wire) {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 func (c *Compare) compileText() match {
