@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/internal/source/ebpf"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -126,6 +127,15 @@ func TestLiveFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	group := testCgroup(t, "")
+	groupID, err := ebpf.CgroupID(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGroup := func(dir, name, tcp string) {
+		// ip netns exec hides what is mounted below /sys.
+		dig := host.Command("dig", "@127.0.0.1", name+".example.test", tcp)
+		testkit.Machine(t).Run("bash", "-c", "echo $$ > "+dir+"/cgroup.procs && exec "+strings.Join(dig.Args, " "))
+	}
 	netns := strings.Trim(strings.TrimSpace(host.Run("readlink", "/proc/self/ns/net")), "net:[]")
 	mine, theirs := newShell(t, host), newShell(t, host)
 	// A child that is older than dnshark, and stays.
@@ -163,9 +173,7 @@ func TestLiveFilters(t *testing.T) {
 		}, nil},
 		{"cgroup", []string{"--cgroup", group}, func(t *testing.T, tcp string) {
 			below := testCgroup(t, group) // younger than dnshark
-			// ip netns exec hides what is mounted below /sys.
-			dig := host.Command("dig", "@127.0.0.1", "wanted.example.test", tcp)
-			testkit.Machine(t).Run("bash", "-c", "echo $$ > "+below+"/cgroup.procs && exec "+strings.Join(dig.Args, " "))
+			inGroup(below, "wanted", tcp)
 			ask(host, "127.0.0.1", "unwanted", tcp)
 		}, nil},
 		{"pid", []string{"--pid", strconv.Itoa(mine.Process.Pid)}, func(t *testing.T, tcp string) {
@@ -179,6 +187,29 @@ func TestLiveFilters(t *testing.T) {
 			theirs.run(t, "dig @127.0.0.1 unwanted.example.test "+tcp)
 			ask(host, "127.0.0.1", "unwanted", tcp)
 		}, []string{"older"}},
+		// The same, found in expressions.
+		{"server", []string{"-f", `server.ip in 127.0.0.2 && dns.response`}, func(_ *testing.T, tcp string) {
+			ask(host, "127.0.0.2", "wanted", tcp)
+			ask(host, "127.0.0.1", "unwanted", tcp)
+		}, nil},
+		{"uid", []string{"-f", `dns.rcode == NOERROR && process.uid in {65534, 4711}`}, func(t *testing.T, tcp string) {
+			host.Run("setpriv", "--reuid", "nobody", "--clear-groups", "dig", "@127.0.0.1", "wanted.example.test", tcp)
+			ask(host, "127.0.0.1", "unwanted", tcp)
+		}, nil},
+		{"comm", []string{"-f", `process.comm == "wanted-dig" || process.comm.begins("wanted-") && !dns.aa`}, func(_ *testing.T, tcp string) {
+			host.Run(link, "@127.0.0.1", "wanted.example.test", tcp)
+			ask(host, "127.0.0.1", "unwanted", tcp)
+		}, nil},
+		{"cgroup", []string{"-f", fmt.Sprintf("process.cgroup_id == %d", groupID)}, func(t *testing.T, tcp string) {
+			inGroup(group, "wanted", tcp)
+			inGroup(testCgroup(t, group), "unwanted", tcp) // which the expression alone refuses
+			ask(host, "127.0.0.1", "unwanted", tcp)
+		}, nil},
+		{"pid", []string{"-f", fmt.Sprintf("process.pid == %d", mine.Process.Pid)}, func(t *testing.T, tcp string) {
+			mine.run(t, askOnce("wanted"))
+			theirs.run(t, askOnce("unwanted"))
+			mine.run(t, "dig @127.0.0.1 unwanted.example.test "+tcp)
+		}, nil},
 	} {
 		for _, tcp := range []string{"+notcp", "+tcp"} {
 			t.Run(strings.Join(append(c.args, tcp), " "), func(t *testing.T) {

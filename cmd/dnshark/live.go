@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -25,7 +27,11 @@ kernel refuses that, or with -i, it reads packets from network interfaces.
 
 What is asked for with --pid, --uid, --comm, --cgroup, --netns, --server and
 --responses-only is chosen in the kernel; the rest is not even copied. Different
-conditions must all be met; of several values of one condition any will do.
+conditions must all be met; of several values of one condition any will do. What an
+expression of --filter demands of ports, addresses and of the process's pid, uid, comm or
+cgroup_id, whatever else it says, is chosen in the kernel too, unless --policy, --scope or
+--metrics need the rest. Who answers, and what caused a query, is then known only if its
+packets are among those chosen.
 
 With a COMMAND, live runs it and shows what it asks, and what its children ask,
 from their first query on. The command has the standard input and output to
@@ -82,31 +88,40 @@ func runLive(ctx context.Context, o *options) error {
 	if err := o.checkLive(); err != nil {
 		return err
 	}
-	kinds, err := o.kinds()
+	live, err := o.liveSource()
 	if err != nil {
 		return err
 	}
-	ports, anyPort, err := o.dnsPorts()
-	if err != nil {
-		return err
-	}
-	filter, bySocket, err := o.choice.parse()
-	if err != nil {
-		return err
-	}
-	bySocket = bySocket || len(o.command) > 0
-	if o.iface != "" && bySocket {
-		return usagef("-i sees packets, not the sockets and processes that --pid, --uid, --comm, --cgroup, --netns or a command are about; leave it out")
-	}
-	live := &liveSource{o: o, ports: ports, anyPort: anyPort, filter: filter, bySocket: bySocket}
-	live.allPackets = kinds.Needs()&kind.NeedPackets != 0
 	if len(o.command) > 0 {
-		if len(filter.PIDs) > 0 {
+		if len(o.choice.pids) > 0 {
 			return usagef("--pid and a command to run exclude each other")
 		}
 		return runCommand(ctx, o, live)
 	}
 	return o.live(ctx, live)
+}
+
+// liveSource returns what to capture.
+func (o *options) liveSource() (*liveSource, error) {
+	kinds, err := o.kinds()
+	if err != nil {
+		return nil, err
+	}
+	ports, anyPort, err := o.dnsPorts()
+	if err != nil {
+		return nil, err
+	}
+	filter, bySocket, err := o.choice.parse()
+	if err != nil {
+		return nil, err
+	}
+	bySocket = bySocket || len(o.command) > 0
+	if o.iface != "" && bySocket {
+		return nil, usagef("-i sees packets, not the sockets and processes that --pid, --uid, --comm, --cgroup, --netns or a command are about; leave it out")
+	}
+	live := &liveSource{o: o, ports: ports, anyPort: anyPort, filter: filter, bySocket: bySocket, socketPorts: ports}
+	live.allPackets = kinds.Needs()&kind.NeedPackets != 0
+	return live, live.pushDown()
 }
 
 // runCommand watches one command until it ends.
@@ -153,6 +168,9 @@ type liveSource struct {
 	filter     ebpf.Filter
 	bySocket   bool         // the filter depends on sockets and processes
 	start      func() error // what to follow, or nil
+
+	socketPorts []uint16 // the ports that the expression of --filter leaves
+	pushed      []string // what it leaves to the kernel
 }
 
 func (s *liveSource) Open(n int) ([]source.Lane, error) {
@@ -164,7 +182,7 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		}
 		return s.watch(lanes, 0, "watching interface %s", s.o.iface)
 	}
-	sockets, err := ebpf.New(ebpf.Options{Ports: s.ports, AnyPort: s.anyPort, AllPackets: s.allPackets, Filter: s.filter, RingBytes: s.o.ringMemory << 20})
+	sockets, err := ebpf.New(ebpf.Options{Ports: s.socketPorts, AnyPort: s.anyPort, AllPackets: s.allPackets, Filter: s.filter, RingBytes: s.o.ringMemory << 20})
 	if err == nil {
 		lanes, err := sockets.Open(n)
 		if err != nil {
@@ -183,7 +201,11 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		if privilege.Unaided(sockets.Check) != nil {
 			keep |= privilege.Of(unix.CAP_BPF)
 		}
-		return s.watch(lanes, keep, "watching every socket of this host")
+		what := "watching every socket of this host"
+		if len(s.pushed) > 0 {
+			what += "; the kernel applies --filter by " + strings.Join(s.pushed, ", ")
+		}
+		return s.watch(lanes, keep, "%s", what)
 	}
 	if s.bySocket || !errors.Is(err, ebpf.ErrNotPermitted) && !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, err
@@ -193,6 +215,50 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		return nil, fmt.Errorf("%w; and without eBPF: %w", err, packetErr)
 	}
 	return s.watch(lanes, 0, "watching all interfaces of this network namespace, without the processes that ask: %s", oneLine(err))
+}
+
+// pushDown leaves to the kernel what it can decide of the expression of --filter.
+// The expression stays on the line. A condition that has a flag of its own, and
+// was given, stays as it is. Metrics count what the expression refuses, and
+// policies may ask for what other packets tell: then the kernel is told nothing.
+func (s *liveSource) pushDown() error {
+	wanted, err := s.o.match()
+	if err != nil || wanted == nil || s.allPackets || s.o.metrics != "" || s.o.policies != nil {
+		return err
+	}
+	c, f := wanted.Conditions(), &s.filter
+	add := func(what string, values int, set func()) {
+		if values > 0 && values <= ebpf.MaxValues {
+			set()
+			s.pushed = append(s.pushed, what)
+		}
+	}
+	// The end of the server belongs to another process.
+	if s.o.observer == "client" {
+		if len(f.PIDs) == 0 && len(s.o.command) == 0 {
+			add("pid", len(c.PIDs), func() { f.PIDs, f.AnyPID = c.PIDs, true })
+		}
+		if len(f.UIDs) == 0 {
+			add("uid", len(c.UIDs), func() { f.UIDs = c.UIDs })
+		}
+		if len(f.Comms) == 0 {
+			add("comm", len(c.Comms), func() { f.Comms = c.Comms })
+		}
+		if len(f.Cgroups) == 0 {
+			add("cgroup", len(c.Cgroups), func() { f.Cgroups = c.Cgroups })
+		}
+	}
+	// On any port a message may be in a tunnel, between other ends.
+	if s.anyPort || len(f.Servers) > 0 {
+		return nil
+	}
+	add("address", len(c.Addrs), func() { f.Servers, f.AnyEnd = c.Addrs, true })
+	// Who asks is told by all ports of DNS.
+	others := func(p uint16) bool { return !slices.Contains(s.ports, p) }
+	if len(c.Ports) < len(s.ports) && !slices.ContainsFunc(c.Ports, others) && !f.OnlyResponses {
+		add("port", len(c.Ports), func() { s.socketPorts = c.Ports })
+	}
+	return nil
 }
 
 // watch gives up the capabilities that were for opening the lanes, and says

@@ -49,6 +49,7 @@ const (
 	DnsharkVarOnlyResponses    = "only_responses"
 	DnsharkVarServerCount      = "server_count"
 	DnsharkVarServers          = "servers"
+	DnsharkVarServersAnyEnd    = "servers_any_end"
 	DnsharkVarSkbCgroup        = "skb_cgroup"
 	DnsharkVarUidCount         = "uid_count"
 	DnsharkVarUids             = "uids"
@@ -141,6 +142,7 @@ type DnsharkVariableSpecs struct {
 	OnlyResponses *ebpf.VariableSpec `ebpf:"only_responses"`
 	ServerCount   *ebpf.VariableSpec `ebpf:"server_count"`
 	Servers       *ebpf.VariableSpec `ebpf:"servers"`
+	ServersAnyEnd *ebpf.VariableSpec `ebpf:"servers_any_end"`
 	SkbCgroup     *ebpf.VariableSpec `ebpf:"skb_cgroup"`
 	UidCount      *ebpf.VariableSpec `ebpf:"uid_count"`
 	Uids          *ebpf.VariableSpec `ebpf:"uids"`
@@ -206,6 +208,7 @@ type DnsharkVariables struct {
 	OnlyResponses *ebpf.Variable `ebpf:"only_responses"`
 	ServerCount   *ebpf.Variable `ebpf:"server_count"`
 	Servers       *ebpf.Variable `ebpf:"servers"`
+	ServersAnyEnd *ebpf.Variable `ebpf:"servers_any_end"`
 	SkbCgroup     *ebpf.Variable `ebpf:"skb_cgroup"`
 	UidCount      *ebpf.Variable `ebpf:"uid_count"`
 	Uids          *ebpf.Variable `ebpf:"uids"`

@@ -22,6 +22,7 @@ const MaxTraced = 1 << 16
 type Filter struct {
 	OnlyResponses bool
 	Servers       []netip.Prefix // addresses of the server's end
+	AnyEnd        bool           // Servers are addresses of either end
 	NetNS         []uint32       // inodes, of the socket's network namespace
 	UIDs          []uint32       // real user ids
 	Comms         []string       // prefixes of the name of a thread group leader
@@ -74,7 +75,7 @@ func (f *Filter) set(spec *ebpf.CollectionSpec, v *DnsharkVariableSpecs) error {
 	spec.Maps[DnsharkMapCgroups].MaxEntries = uint32(max(f.Cgroups, 1))
 	return setAll([]setting{
 		{v.OnlyResponses, f.OnlyResponses},
-		{v.ServerCount, uint32(len(f.Servers))}, {v.Servers, &servers},
+		{v.ServerCount, uint32(len(f.Servers))}, {v.Servers, &servers}, {v.ServersAnyEnd, f.AnyEnd},
 		{v.NetnsCount, uint32(len(f.NetNS))}, {v.NetnsInodes, &netns},
 		{v.ByProcess, f.byProcess()}, {v.ByPid, f.ByPID}, {v.FollowForks, f.ByPID && f.Follow},
 		{v.UidCount, uint32(len(f.UIDs))}, {v.Uids, &uids},

@@ -41,6 +41,7 @@ struct comm_prefix {
 const volatile bool only_responses = false;
 const volatile __u32 server_count = 0;
 const volatile struct prefix servers[MAX_VALUES] = {};
+const volatile bool servers_any_end = false;
 const volatile __u32 netns_count = 0;
 const volatile __u32 netns_inodes[MAX_VALUES] = {};
 const volatile bool by_process = false; /* any of the following */
@@ -98,7 +99,10 @@ static __always_inline bool is_server(const __u32 *addr, __u32 version)
 	return false;
 }
 
-/* The server is the end with a DNS port, or either when both or none have one. */
+/*
+ * The server is the end with a DNS port, or either when both or none have one,
+ * or always with servers_any_end.
+ */
 static __noinline bool refused_by_server(struct __sk_buff *skb, bool from, bool to)
 {
 	__u32 src[4] = {}, dst[4] = {}, version = 6;
@@ -116,6 +120,8 @@ static __noinline bool refused_by_server(struct __sk_buff *skb, bool from, bool 
 	}
 	if (err)
 		return false;
+	if (servers_any_end)
+		from = to = true;
 	return !((from || !to) && is_server(src, version)) && !((to || !from) && is_server(dst, version));
 }
 

@@ -24,10 +24,12 @@ import (
 type Filter struct {
 	OnlyResponses bool           // no queries
 	Servers       []netip.Prefix // addresses of the server's end
+	AnyEnd        bool           // Servers are addresses of either end
 	NetNS         []uint32       // inodes of the sockets' network namespaces
 	UIDs          []uint32       // real user ids
 	Comms         []string       // prefixes of process names
-	PIDs          []uint32       // process ids
+	PIDs          []uint32       // process ids in the kernel
+	AnyPID        bool           // PIDs stand for whoever has them, later too; otherwise for who has them now
 	Follow        bool           // also all descendants of these, and what Follow starts
 	Cgroups       []uint64       // ids of cgroups, which stand for those below them too
 }
@@ -40,7 +42,7 @@ func (f *Filter) byPID() bool { return len(f.PIDs) > 0 || f.Follow }
 
 func (f *Filter) config() bpf.Filter {
 	return bpf.Filter{
-		OnlyResponses: f.OnlyResponses, Servers: f.Servers, NetNS: f.NetNS, UIDs: f.UIDs, Comms: f.Comms,
+		OnlyResponses: f.OnlyResponses, Servers: f.Servers, AnyEnd: f.AnyEnd, NetNS: f.NetNS, UIDs: f.UIDs, Comms: f.Comms,
 		ByPID: f.byPID(), Follow: f.Follow, Cgroups: len(f.Cgroups),
 	}
 }
@@ -59,7 +61,7 @@ func (f *Filter) fill(objs *bpf.Objects) error {
 		return nil
 	}
 	var ns unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/pid", &ns); err == nil && ns.Ino != initPidNS {
+	if err := unix.Stat("/proc/self/ns/pid", &ns); err == nil && ns.Ino != initPidNS && !f.AnyPID {
 		return fmt.Errorf("ebpf: %w: in this pid namespace processes have other ids than in the kernel: share the host's (hostPID)", ErrNotSupported)
 	}
 	if objs.NoBirths != nil && f.Follow {

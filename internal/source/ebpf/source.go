@@ -99,7 +99,7 @@ func attach(l *Lane, objs *bpf.Objects, o Options) error {
 	// They are worth having, but not worth failing.
 	if objs.NoBirths == nil {
 		programs := []*ebpf.Program{objs.Cgroup, objs.Fork, objs.Exec}
-		if o.Filter.byPID() {
+		if o.Filter.byPID() && !o.Filter.AnyPID {
 			programs = append(programs, objs.Exit)
 		}
 		for _, prog := range programs {
