@@ -36,6 +36,10 @@ done
 resolved=/usr/local/lib/dnshark-tests/systemd-resolved
 [ -d $resolved ] || missing="$missing $resolved"
 
+# The reader of Parquet files: a database, with its binary in the package.
+duckdb=/usr/local/lib/dnshark-tests/duckdb
+[ -d $duckdb ] || missing="$missing $duckdb"
+
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "not installed (needs root and apt-get):$missing; tests that need them say so" >&2
@@ -50,6 +54,18 @@ if [ ! -e $policy ]; then
 	chmod +x $policy
 	trap 'rm -f $policy' EXIT
 fi
+if [ ! -d $duckdb ]; then
+	missing=${missing% "$duckdb"}
+	fetched=$(mktemp -d)
+	if npm install --silent --no-audit --no-fund --prefix "$fetched" @duckdb/node-api@1.5.6-r.1 >/dev/null 2>&1; then
+		mkdir -p "${duckdb%/*}"
+		mv "$fetched" $duckdb
+	else
+		rm -rf "$fetched"
+		echo "not installed: DuckDB, which needs npm" >&2
+	fi
+fi
+[ -n "$missing" ] || exit 0
 apt-get update -qq
 if [ ! -d $resolved ]; then
 	missing=${missing% "$resolved"}

@@ -37,7 +37,7 @@ func sample(t testing.TB) *event.Event {
 		t.Fatal(err)
 	}
 	e := &event.Event{}
-	e.Time = 1_795_000_000_000_000_000 // 2026-11-18T13:06:40Z
+	e.Time = 1_795_000_000_000_000_000 // 2026-11-18T11:06:40Z
 	e.Host, e.Observer, e.Class = "web1", event.Client, event.ClassMessage
 	e.Meta = event.PktMeta{
 		SrcIP: netip.MustParseAddr("198.51.100.53"), DstIP: netip.MustParseAddr("2001:db8::7"), SrcPort: 53, DstPort: 40000,

@@ -44,6 +44,7 @@ var Formats = []*Format{
 	&csv,
 	&dnstap,
 	&pcapng,
+	&parquetFormat,
 	&templateFormat,
 	{Name: "none", Doc: "nothing, for measuring", New: func(Settings) (Encoder, error) { return None{}, nil }},
 }
