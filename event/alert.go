@@ -181,8 +181,8 @@ var alertPaths = []*Path{
 	alertTime("end", func(a *Alert) int64 { return a.End }),
 	{Name: "alert.update", Kind: KindNumber, Doc: "0 for an incident's first alert", Count: oneAlert, Number: func(e *Event, _ int) uint64 { return uint64(e.Alert.Update) }},
 	{Name: "alert.domain", Kind: KindName, Doc: "what it is about", Count: oneAlert, Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Alert.Domain) }},
-	{Name: "alert.src", Kind: KindAddr, Doc: "who asks, or the victim", Count: oneAlert, Addr: func(e *Event, _ int) netip.Addr { return e.Alert.Src }},
-	{Name: "alert.server", Kind: KindAddr, Doc: "who answers", Count: oneAlert, Addr: func(e *Event, _ int) netip.Addr { return e.Alert.Server }},
+	alertAddr("src", "who asks, or the victim", func(a *Alert) netip.Addr { return a.Src }),
+	alertAddr("server", "who answers", func(a *Alert) netip.Addr { return a.Server }),
 }
 
 func oneAlert(e *Event) int {
@@ -195,6 +195,17 @@ func oneAlert(e *Event) int {
 func alertText(name string, value func(*Alert) string) *Path {
 	return &Path{Name: "alert." + name, Kind: KindText, Doc: name + " of an alert", Count: oneAlert,
 		Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, value(e.Alert)) }}
+}
+
+func alertAddr(name, doc string, value func(*Alert) netip.Addr) *Path {
+	return &Path{Name: "alert." + name, Kind: KindAddr, Doc: doc,
+		Count: func(e *Event) int {
+			if e.Alert == nil || !value(e.Alert).IsValid() {
+				return 0
+			}
+			return 1
+		},
+		Addr: func(e *Event, _ int) netip.Addr { return value(e.Alert) }}
 }
 
 func alertTime(name string, value func(*Alert) int64) *Path {

@@ -196,16 +196,16 @@ func TestLiveFilters(t *testing.T) {
 			host.Run("setpriv", "--reuid", "nobody", "--clear-groups", "dig", "@127.0.0.1", "wanted.example.test", tcp)
 			ask(host, "127.0.0.1", "unwanted", tcp)
 		}, nil},
-		{"comm", []string{"-f", `process.comm == "wanted-dig" || process.comm.begins("wanted-") && !dns.aa`}, func(_ *testing.T, tcp string) {
+		{"comm", []string{"-e", "net_packet_dns_response", "-f", `process.comm == "wanted-dig" || process.comm.begins("wanted-") && !dns.aa`}, func(_ *testing.T, tcp string) {
 			host.Run(link, "@127.0.0.1", "wanted.example.test", tcp)
 			ask(host, "127.0.0.1", "unwanted", tcp)
 		}, nil},
-		{"cgroup", []string{"-f", fmt.Sprintf("process.cgroup_id == %d", groupID)}, func(t *testing.T, tcp string) {
+		{"cgroup", []string{"-e", "net_packet_dns_response", "-f", fmt.Sprintf("process.cgroup_id == %d", groupID)}, func(t *testing.T, tcp string) {
 			inGroup(group, "wanted", tcp)
 			inGroup(testCgroup(t, group), "unwanted", tcp) // which the expression alone refuses
 			ask(host, "127.0.0.1", "unwanted", tcp)
 		}, nil},
-		{"pid", []string{"-f", fmt.Sprintf("process.pid == %d", mine.Process.Pid)}, func(t *testing.T, tcp string) {
+		{"pid", []string{"-e", "net_packet_dns_response", "-f", fmt.Sprintf("process.pid == %d", mine.Process.Pid)}, func(t *testing.T, tcp string) {
 			mine.run(t, askOnce("wanted"))
 			theirs.run(t, askOnce("unwanted"))
 			mine.run(t, "dig @127.0.0.1 unwanted.example.test "+tcp)

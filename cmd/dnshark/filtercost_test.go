@@ -30,12 +30,12 @@ var filters = []string{
 // DNSHARK_BENCH_FILTER=ROUNDS measures time too.
 func TestFilterCost(t *testing.T) {
 	testkit.NeedPrograms(t, "valgrind")
-	args := []string{"-o", "none"}
+	args := []string{"-o", "none", "-e", "net_packet_dns_response"}
 	file, empty := guardCapture(t, guardUDP, guardResponses), guardCapture(t, guardUDP, 0)
 	without := instructions(t, file, args) - instructions(t, empty, args)
 	for _, text := range filters {
 		text = fmt.Sprintf(text, guardResponses/100)
-		if n := countLines(t, exec.Command(testkit.Dnshark(t), "read", "-q", "-o", "json", "-f", text, file)); n != guardResponses/100 {
+		if n := countLines(t, exec.Command(testkit.Dnshark(t), "read", "-q", "-o", "json", "-e", "net_packet_dns_response", "-f", text, file)); n != guardResponses/100 {
 			t.Errorf("%s: %d events, want %d", text, n, guardResponses/100)
 		}
 		args := append(args, "-f", text)
@@ -54,7 +54,7 @@ func TestFilterCost(t *testing.T) {
 func filterTimes(t *testing.T, rounds int) {
 	file := filepath.Join(t.TempDir(), "million.pcap")
 	writeResponses(t, file, million)
-	args := [][]string{{"read", "-q", "-o", "none", file}}
+	args := [][]string{{"read", "-q", "-o", "none", "-e", "net_packet_dns_response", file}}
 	for _, text := range filters {
 		args = append(args, append(slices.Clone(args[0]), "-f", fmt.Sprintf(text, 1<<16/100)))
 	}

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/privilege"
+	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/source"
 	"github.com/dnshark-io/dnshark/internal/source/afpacket"
 	"github.com/dnshark-io/dnshark/internal/source/ebpf"
@@ -29,8 +31,8 @@ What is asked for with --pid, --uid, --comm, --cgroup, --netns, --server and
 --responses-only is chosen in the kernel; the rest is not even copied. Different
 conditions must all be met; of several values of one condition any will do. What an
 expression of --filter demands of ports, addresses and of the process's pid, uid, comm or
-cgroup_id, whatever else it says, is chosen in the kernel too, unless --policy, --scope or
---metrics need the rest. Who answers, and what caused a query, is then known only if its
+cgroup_id, whatever else it says, is chosen in the kernel too, unless alerts, policies or
+metrics need the rest. Who answers, and what caused a query, is then known only if its
 packets are among those chosen.
 
 With a COMMAND, live runs it and shows what it asks, and what its children ask,
@@ -219,11 +221,11 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 
 // pushDown leaves to the kernel what it can decide of the expression of --filter.
 // The expression stays on the line. A condition that has a flag of its own, and
-// was given, stays as it is. Metrics count what the expression refuses, and
-// policies may ask for what other packets tell: then the kernel is told nothing.
+// was given, stays as it is. The kernel is told nothing where somebody needs what
+// the expression refuses.
 func (s *liveSource) pushDown() error {
 	wanted, err := s.o.match()
-	if err != nil || wanted == nil || s.allPackets || s.o.metrics != "" || s.o.policies != nil {
+	if err != nil || wanted == nil || s.allPackets || s.o.needsAll(wanted) {
 		return err
 	}
 	c, f := wanted.Conditions(), &s.filter
@@ -259,6 +261,20 @@ func (s *liveSource) pushDown() error {
 		add("port", len(c.Ports), func() { s.socketPorts = c.Ports })
 	}
 	return nil
+}
+
+// needsAll reports whether what an expression refuses is needed all the same:
+// metrics count it, detectors compare with it, and policies and the filters of
+// outputs may ask for what it tells of other events.
+func (o *options) needsAll(wanted *filter.Filter) bool {
+	kinds, err := o.kinds()
+	if err != nil || o.metrics != "" || o.policies != nil || kinds.Needs()&kind.NeedDetection != 0 && !wanted.OnlyMessages() {
+		return true
+	}
+	return slices.ContainsFunc(o.targets, func(t *sink.Target) bool {
+		f, err := filter.Parse(t.Filter)
+		return t.Filter != "" && (err != nil || f.AsksOthers())
+	})
 }
 
 // watch gives up the capabilities that were for opening the lanes, and says

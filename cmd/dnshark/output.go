@@ -81,7 +81,9 @@ func (o *options) open(t *sink.Target) (*sink.Output, error) {
 		}
 	}
 	if format, err := output.FindFormat(t.Format); err == nil {
-		t.Binary = format.Binary
+		if t.Binary = format.Binary; format.Whole {
+			return nil, usagef("--output %s: format %s makes one whole file: -o %s -w FILE, and no other output", t, format.Name, format.Name)
+		}
 	}
 	t.Header, t.Trailer = output.Frame(encoder)
 	if t.Kind == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,19 +29,23 @@ func TestPushDown(t *testing.T) {
 		{"", `metadata.src_port == 53`, ""}, // as it is
 		{"--ports any", `metadata.src_port == 53 && client.ip == 192.0.2.1 && process.uid == 0`, "uid"},
 		{"-e net_packet_udp", `process.comm == "curl" && metadata.src_ip == 192.0.2.1`, ""},
+		{"-e alerts,net_packet_dns_response", `process.comm == "curl"`, ""}, // detectors see all
+		{"-e alerts,net_packet_dns_response", `process.comm == "curl" && qname.under("test")`, "comm"},
+		{"-o json:x -o ecs:y,filter=server_process.pid==1", `process.comm == "curl"`, ""},
+		{"-o json:x -o ecs:y,filter=process.pid==1", `process.comm == "curl"`, "comm"},
 		{"--metrics 127.0.0.1:0", `process.comm == "curl"`, ""},
 		{"--scope uid=0", `process.comm == "curl"`, ""},
 		{"-- true", `process.comm == "curl" && process.pid == 7`, "comm"},
 	} {
 		o := &options{filter: c.expression}
-		flags, command, _ := strings.Cut(c.args, "-- ")
+		flags, command, _ := strings.Cut("-e net_packet_dns_response "+c.args, "-- ")
 		cmd := newLive(o)
 		o.addOutput(cmd.Flags())
 		if err := cmd.Flags().Parse(strings.Fields(flags)); err != nil {
 			t.Fatal(err)
 		}
 		o.filter, o.command = c.expression, strings.Fields(command)
-		if err := o.loadPolicies(); err != nil {
+		if err := errors.Join(o.loadPolicies(), o.checkOutputs()); err != nil {
 			t.Fatal(err)
 		}
 		live, err := o.liveSource()
@@ -65,7 +70,7 @@ func TestLivePushDownCost(t *testing.T) {
 	}
 	const pace = 20_000
 	run := func(args ...string) (cpu float64, submitted, shown uint64) {
-		cmd := dnsharkAs(t, asNobody(socketCaps...), append([]string{"-o", "none"}, args...)...)
+		cmd := dnsharkAs(t, asNobody(socketCaps...), append([]string{"-o", "none", "-e", "net_packet_dns_response"}, args...)...)
 		agent := testkit.Start(t, cmd)
 		testkit.Eventually(t, 30*time.Second, "dnshark to watch", func() bool {
 			return agent.Ended() || strings.Contains(agent.Output.String(), "watching")

@@ -122,7 +122,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		stages = append(stages, processes, containers)
 		births = []line.Births{processes, containers}
 	}
-	if needs&kind.NeedDetection != 0 {
+	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
 		report.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
 		stages = append(stages, report.detect)
 	}

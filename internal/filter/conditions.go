@@ -26,11 +26,34 @@ type Conditions struct {
 // its sockets. Nor is that a message is a response: without its query it would
 // be another event.
 func (f *Filter) Conditions() Conditions {
-	if asksOthers(f.Expr) {
+	if f.AsksOthers() {
 		return Conditions{}
 	}
 	return demands(f.Expr)
 }
+
+// AsksOthers reports whether the expression asks for what other packets tell than
+// those of the transaction.
+func (f *Filter) AsksOthers() bool { return asksOthers(f.Expr) }
+
+// OnlyMessages reports whether the expression is known to hold for nothing but DNS
+// messages.
+func (f *Filter) OnlyMessages() bool { return onlyMessages(f.Expr) }
+
+func onlyMessages(x Expr) bool {
+	switch x := x.(type) {
+	case *And:
+		return onlyMessages(x.L) || onlyMessages(x.R)
+	case *Or:
+		return onlyMessages(x.L) && onlyMessages(x.R)
+	case *Compare:
+		return x.Func != FuncCount && slices.ContainsFunc(ofMessages, func(p string) bool { return strings.HasPrefix(x.Path.Name, p) })
+	}
+	return false
+}
+
+// ofMessages is what paths begin with of which nothing else has values.
+var ofMessages = []string{"dns.", "qname", "qtype", "qclass", "answer.", "authority.", "additional.", "client.ip", "server.ip"}
 
 func asksOthers(x Expr) bool {
 	switch x := x.(type) {

@@ -48,6 +48,21 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+func TestOnlyMessages(t *testing.T) {
+	for text, want := range map[string]bool{
+		`dns.aa`: true, `process.pid == 1`: false, `process.pid == 1 && qname.under("x")`: true, `dns.aa || answer.ip == ::1`: true,
+		`dns.aa || process.pid == 1`: false, `!dns.aa`: false, `count(qname) == 0`: false, `time > 2026-01-01T00:00:00Z`: false,
+	} {
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.OnlyMessages(); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
 // No event for which an expression holds fails its conditions, whatever both are.
 func TestConditionsAreSound(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -67,6 +82,9 @@ func TestConditionsAreSound(t *testing.T) {
 			continue
 		}
 		holds, c := f.Match(e), f.Conditions()
+		if holds && f.OnlyMessages() && !e.HasMessage() {
+			t.Fatalf("%s holds for what is no message", f)
+		}
 		meets := c.meets(e)
 		if holds && !meets {
 			t.Fatalf("%s holds, and %+v are not met by %+v, asked by %+v", f, c, e.Meta, e.Asker.ID)

@@ -60,14 +60,17 @@ func randomEvent(t testing.TB, r *rand.Rand) *event.Event {
 	e.Msg.Unpack(raw)
 	e.Time = 1_795_000_000_000_000_000 + r.Int64N(3)
 	e.Host, e.Observer = pick(r, "web1", "o'hare\\"), event.Observer(r.IntN(3))
-	e.Class = pick(r, event.ClassMessage, event.ClassMessage, event.ClassPacket, event.ClassUnanswered)
+	e.Class = pick(r, event.ClassMessage, event.ClassMessage, event.ClassPacket, event.ClassUnanswered, event.ClassAlert)
 	e.Meta = event.PktMeta{
 		SrcIP: randomAddr(r, r.IntN(2) == 0), SrcPort: pick[uint16](r, 53, 5353, 40000), DstPort: pick[uint16](r, 53, 5353, 40000),
 		Protocol: pick[uint8](r, 6, 17), PacketLen: uint32(r.IntN(3)), Iface: pick(r, "eth0", "lo", ""),
 	}
 	e.Meta.DstIP = randomAddr(r, e.Meta.SrcIP.Is4())
 	e.Packet = event.Packet{Version: 4, TTL: uint8(r.IntN(3)), TCPSeq: r.Uint32()}
-	if e.Class != event.ClassPacket {
+	if e.Class == event.ClassAlert {
+		e.Alert = &event.Alert{Threat: "dns_tunnel", Kind: "rebinding", Start: e.Time, End: e.Time, Src: e.Meta.SrcIP, Domain: "example.com"}
+	}
+	if e.HasMessage() {
 		e.Txn = event.Transaction{State: event.State(r.IntN(8)), Latency: r.Int64N(3)*1000 - 1}
 	}
 	e.Asker, e.Server = randomParty(r), randomParty(r)

@@ -17,6 +17,9 @@ type Format struct {
 	Kinds kind.Set // the events that it has a form for; 0 means all
 	// Binary says that the output is not text.
 	Binary bool
+	// Whole says that an output is one file, to which nothing can be added and of
+	// which nothing may be missing.
+	Whole bool
 	// New returns the format's encoder.
 	New func(Settings) (Encoder, error)
 }

@@ -25,6 +25,7 @@ var parquetFormat = Format{
 	Name:   "parquet",
 	Doc:    "Parquet file, a column per field, for DuckDB, ClickHouse, Spark",
 	Binary: true,
+	Whole:  true,
 	New:    func(Settings) (Encoder, error) { return newParquet(), nil },
 }
 
@@ -178,7 +179,7 @@ func parquetColumns() []parquetColumn {
 		switch {
 		case !path.List:
 			c.add = func(p *parquetEncoder, c *parquetColumn, row *parquetRow) { p.one(c, path, row.e) }
-			if path.Count != nil {
+			if path.Count != nil || path.Kind == event.KindAddr {
 				c.node = parquet.Optional(c.node)
 			}
 		case above(path.Name) != "" && lists[above(path.Name)] > 1:
@@ -220,11 +221,13 @@ func (p *parquetEncoder) put(v parquet.Value, repetition int, c *parquetColumn) 
 }
 
 func (p *parquetEncoder) one(c *parquetColumn, path *event.Path, e *event.Event) {
-	if path.Values(e) == 0 {
-		p.values = append(p.values, parquet.Value{}.Level(0, 0, c.at))
-		return
+	if path.Values(e) > 0 {
+		if v := p.value(path, e, 0); !v.IsNull() {
+			p.put(v, 0, c)
+			return
+		}
 	}
-	p.put(p.value(path, e, 0), 0, c)
+	p.values = append(p.values, parquet.Value{}.Level(0, 0, c.at))
 }
 
 func (p *parquetEncoder) many(c *parquetColumn, path *event.Path, e *event.Event) {
