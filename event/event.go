@@ -164,6 +164,7 @@ type Transaction struct {
 	State       State
 	Retransmits uint32 // how often the query was sent again before this moment
 	Latency     int64  // ns from the first query to this answer, -1 when unknown
+	Asked       int64  // when the query was seen that found no answer, as Event.Time; 0 in any other state
 	Cause       *Cause // why a resolver of this host asks, nil when unknown
 }
 
@@ -192,9 +193,12 @@ type Packet struct {
 	TCPSeq     uint32
 	TCPAck     uint32
 	TCPWindow  uint16
-	TCPFlags   uint8  // RFC 9293 section 3.1: CWR ECE URG ACK PSH RST SYN FIN
+	TCPFlags   uint16 // RFC 9293 section 3.1: CWR ECE URG ACK PSH RST SYN FIN; before them AE (RFC 9768), once NS
+	TCPOffset  uint8  // length of the TCP header in words of 32 bits
+	TCPUrgent  uint16 // urgent pointer
 	UDPLen     uint16 // as the UDP header says
 	Checksum   uint16 // of TCP or UDP
+	IPChecksum uint16 // of the IPv4 header
 }
 
 // Attribution names the method that found a process.

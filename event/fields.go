@@ -126,6 +126,7 @@ var (
 			{"state", "string", "pending, answered, duplicate, late, mismatched_question, unsolicited or unanswered"},
 			{"latency_us", "uint64", "microseconds from the first query to this answer; null when unknown"},
 			{"retransmits", "uint32", "how often the query had been sent again"},
+			{"asked", "string", "when an unanswered query was seen first: RFC 3339, UTC; left out in any other state"},
 			{"caused_by", "object", "the query for which a resolver on this host asks: a hint, left out when there is none"},
 			{"caused_by.rule", "string", "what the hint rests on; same_question_pending: the same name, type and class came in at a socket of the process that asks (or of its parent), before it asked, and had no answer then; the oldest one if there were several"},
 			{"caused_by.time", "string", "when that query came in: RFC 3339, UTC; its event (--observer server) has the same time"},
@@ -219,6 +220,7 @@ var (
 			{"frag_offset", "uint16", "fragment offset in octets (IPv4)"},
 			{"flags[]", "[]string", "DF, MF"},
 			{"flow_label", "uint32", "flow label (IPv6)"},
+			{"checksum", "uint16", "checksum of the header as on the wire (IPv4)"},
 		},
 		Append: appendIP,
 	}
@@ -227,9 +229,11 @@ var (
 		Sub: []SubField{
 			{"seq", "uint32", "sequence number"},
 			{"ack", "uint32", "acknowledgment number"},
+			{"data_offset", "uint8", "length of the header in words of 32 bits"},
 			{"flags[]", "[]string", "the control bits that are set"},
 			{"window", "uint16", "window, not scaled"},
 			{"checksum", "uint16", "checksum as on the wire"},
+			{"urgent", "uint16", "urgent pointer"},
 		},
 		Append: appendTCP,
 	}

@@ -337,6 +337,9 @@ func appendTransaction(dst []byte, e *Event) []byte {
 		dst = AppendUint(dst, uint64(t.Latency)/1000)
 	}
 	dst = AppendUint(append(dst, `,"retransmits":`...), uint64(t.Retransmits))
+	if t.Asked != 0 {
+		dst = append(AppendTime(append(dst, `,"asked":"`...), t.Asked), '"')
+	}
 	if t.Cause != nil {
 		dst = appendCause(append(dst, `,"caused_by":`...), t.Cause)
 	}
@@ -458,15 +461,17 @@ func appendIP(dst []byte, e *Event) []byte {
 		dst = append(dst, `"MF",`...)
 	}
 	dst = AppendUint(append(closeList(dst), `,"flow_label":`...), uint64(p.FlowLabel))
+	dst = AppendUint(append(dst, `,"checksum":`...), uint64(p.IPChecksum))
 	return append(dst, '}')
 }
 
-var tcpFlagNames = [8]string{`"FIN",`, `"SYN",`, `"RST",`, `"PSH",`, `"ACK",`, `"URG",`, `"ECE",`, `"CWR",`}
+var tcpFlagNames = [9]string{`"FIN",`, `"SYN",`, `"RST",`, `"PSH",`, `"ACK",`, `"URG",`, `"ECE",`, `"CWR",`, `"AE",`}
 
 func appendTCP(dst []byte, e *Event) []byte {
 	p := &e.Packet
 	dst = AppendUint(append(dst, `{"seq":`...), uint64(p.TCPSeq))
 	dst = AppendUint(append(dst, `,"ack":`...), uint64(p.TCPAck))
+	dst = AppendUint(append(dst, `,"data_offset":`...), uint64(p.TCPOffset))
 	dst = append(dst, `,"flags":[`...)
 	for i, name := range tcpFlagNames {
 		if p.TCPFlags&(1<<i) != 0 {
@@ -475,6 +480,7 @@ func appendTCP(dst []byte, e *Event) []byte {
 	}
 	dst = AppendUint(append(closeList(dst), `,"window":`...), uint64(p.TCPWindow))
 	dst = AppendUint(append(dst, `,"checksum":`...), uint64(p.Checksum))
+	dst = AppendUint(append(dst, `,"urgent":`...), uint64(p.TCPUrgent))
 	return append(dst, '}')
 }
 

@@ -270,6 +270,14 @@ var transactionPaths = []*Path{
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Latency) / 1000 }},
 	{Name: "transaction.retransmits", Kind: KindNumber, Doc: "how often the query had been sent again", Count: countTransaction,
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Retransmits) }},
+	{Name: "transaction.asked", Kind: KindTime, Doc: "when an unanswered query was seen first",
+		Count: func(e *Event) int {
+			if e.Txn.Asked == 0 {
+				return 0
+			}
+			return 1
+		},
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Asked) }},
 	{Name: "transaction.caused_by.time", Kind: KindTime, Doc: "when the query came in for which a resolver on this host asks", Count: countCause,
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Txn.Cause.Time) }},
 	{Name: "transaction.caused_by.src_ip", Kind: KindAddr, Doc: "who sent it: address", Count: countCause,
@@ -431,8 +439,18 @@ var packetPaths = []*Path{
 	packetPath("ip.id", "identification (IPv4)", 0, func(p *Packet) uint64 { return uint64(p.ID) }),
 	packetPath("ip.frag_offset", "fragment offset in octets (IPv4)", 0, func(p *Packet) uint64 { return uint64(p.FragOffset) }),
 	packetPath("ip.flow_label", "flow label (IPv6)", 0, func(p *Packet) uint64 { return uint64(p.FlowLabel) }),
+	{Name: "ip.checksum", Kind: KindNumber, Doc: "checksum of the header as on the wire (IPv4)",
+		Count: func(e *Event) int {
+			if e.Class != ClassPacket || e.Packet.Version != 4 {
+				return 0
+			}
+			return 1
+		},
+		Number: func(e *Event, _ int) uint64 { return uint64(e.Packet.IPChecksum) }},
 	packetPath("tcp.seq", "sequence number", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPSeq) }),
 	packetPath("tcp.ack", "acknowledgment number", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPAck) }),
+	packetPath("tcp.data_offset", "length of the header in words of 32 bits", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPOffset) }),
+	packetPath("tcp.urgent", "urgent pointer", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPUrgent) }),
 	packetPath("tcp.window", "window, not scaled", protocolTCP, func(p *Packet) uint64 { return uint64(p.TCPWindow) }),
 	packetPath("tcp.checksum", "checksum as on the wire", protocolTCP, func(p *Packet) uint64 { return uint64(p.Checksum) }),
 	packetPath("udp.length", "length field in octets, header included", protocolUDP, func(p *Packet) uint64 { return uint64(p.UDPLen) }),

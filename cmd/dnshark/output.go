@@ -157,6 +157,7 @@ type writer struct {
 	line.Writer
 	// copies says that batches must own their memory.
 	copies  bool
+	once    bool           // an event is written once, by however many names it goes
 	outputs []*sink.Output // nil for a single plain one
 
 	begin  func()       // what the format begins with comes, events or none
@@ -186,6 +187,7 @@ func (o *options) openWriter(live bool) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.once = output.OncePerEvent(encoder)
 	// Files are encoded on all processors; live events are few, and whoever
 	// watches wants them at once.
 	if output.Stateless(encoder) && !live {
@@ -199,7 +201,7 @@ func (o *options) openWriter(live bool) (*writer, error) {
 }
 
 func (o *options) openOutputs(live bool) (*writer, error) {
-	outputs := &sink.Outputs{Grace: grace}
+	outputs, once := &sink.Outputs{Grace: grace}, true
 	for _, t := range o.targets {
 		out, err := o.open(t)
 		if err == nil {
@@ -208,9 +210,9 @@ func (o *options) openOutputs(live bool) (*writer, error) {
 		if err != nil {
 			return nil, errors.Join(err, outputs.Close())
 		}
-		outputs.List = append(outputs.List, out)
+		outputs.List, once = append(outputs.List, out), once && output.OncePerEvent(out.Encoder)
 	}
-	return &writer{Writer: outputs, outputs: outputs.List, begin: func() {}, end: outputs.Close}, nil
+	return &writer{Writer: outputs, outputs: outputs.List, once: once, begin: func() {}, end: outputs.Close}, nil
 }
 
 // close writes everything, once. It takes how the run ended, and returns that

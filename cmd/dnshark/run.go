@@ -143,7 +143,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 
 	worker := &line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: report, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
 	if o.count > 0 {
-		report.limit = output.Limit{N: o.count, Next: tally}
+		report.limit = output.Limit{N: o.count, Once: writer.once, Next: tally}
 		report.next = &report.limit
 	}
 	report.worker = worker

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/source"
 )
@@ -214,12 +217,21 @@ func TestObserver(t *testing.T) {
 func TestPackets(t *testing.T) {
 	k := newBench(t, Options{Packets: true})
 	p := packet4(client4, server4, protoTCP, segmentOf(40000, 443, 77, tcpSYN, nil))
-	p[1], p[6] = 0x10, 0x40
+	p[1], p[6], p[10], p[11] = 0x10, 0x40, 0xbc, 0x99
+	p[20+12] |= 1                   // AE
+	p[20+18], p[20+19] = 0x01, 0x02 // urgent pointer
 	k.raw(p, packet6(server6, client6, protoUDP, datagramOf(53, 40000, nil)), fragment4(answer4(), 9, 16, 8))
 	if len(k.batch.Events) != 3 {
 		t.Fatal(k.Stats())
 	}
-	want := event.Packet{Version: 4, HeaderLen: 20, TOS: 0x10, TTL: 64, ID: 7, DontFrag: true, TCPSeq: 77, TCPWindow: 65535, TCPFlags: tcpSYN}
+	want := event.Packet{Version: 4, HeaderLen: 20, TOS: 0x10, TTL: 64, ID: 7, DontFrag: true, TCPSeq: 77, TCPWindow: 65535, TCPFlags: 0x100 | tcpSYN,
+		IPChecksum: 0xbc99, TCPOffset: 5, TCPUrgent: 0x0102}
+	// As another reader has it.
+	theirs := gopacket.NewPacket(p, layers.LayerTypeIPv4, gopacket.Default)
+	ip, tcp := theirs.Layer(layers.LayerTypeIPv4).(*layers.IPv4), theirs.Layer(layers.LayerTypeTCP).(*layers.TCP)
+	if ip.Checksum != want.IPChecksum || tcp.DataOffset != want.TCPOffset || tcp.Urgent != want.TCPUrgent || !tcp.NS || !tcp.SYN || tcp.CWR || tcp.Seq != want.TCPSeq {
+		t.Errorf("%+v %+v", ip, tcp)
+	}
 	if e := &k.batch.Events[0]; e.Class != event.ClassPacket || e.Packet != want || e.Meta.DstPort != 443 || e.Meta.PacketLen != 40 {
 		t.Errorf("%+v %+v", e.Packet, e.Meta)
 	}

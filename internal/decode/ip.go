@@ -241,6 +241,7 @@ func (d *Decoder) packet(header, body []byte, later bool) {
 		k.FragOffset = fragment << 3
 		k.MoreFrags = fragment&0x2000 != 0
 		k.DontFrag = fragment&0x4000 != 0
+		k.IPChecksum = binary.BigEndian.Uint16(header[10:])
 	} else {
 		word := binary.BigEndian.Uint32(header)
 		k.TOS, k.FlowLabel = uint8(word>>20), word&0xfffff
@@ -258,8 +259,10 @@ func (d *Decoder) packet(header, body []byte, later bool) {
 		e.Meta.SrcPort, e.Meta.DstPort = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
 		k.TCPSeq = binary.BigEndian.Uint32(body[4:])
 		k.TCPAck = binary.BigEndian.Uint32(body[8:])
-		k.TCPFlags = body[13]
+		k.TCPOffset = body[12] >> 4
+		k.TCPFlags = binary.BigEndian.Uint16(body[12:]) & 0x1ff
 		k.TCPWindow = binary.BigEndian.Uint16(body[14:])
 		k.Checksum = binary.BigEndian.Uint16(body[16:])
+		k.TCPUrgent = binary.BigEndian.Uint16(body[18:])
 	}
 }

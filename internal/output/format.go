@@ -113,6 +113,13 @@ func Stateless(e Encoder) bool {
 
 func (*JSON) stateless() {}
 
+// OncePerEvent reports whether an encoder writes an event once, by however many
+// names it goes.
+func OncePerEvent(e Encoder) bool {
+	_, ok := e.(interface{ oncePerEvent() })
+	return ok
+}
+
 // perEvent is the encoder of a format that has a function for one event. It is
 // called once for an event, whatever its kinds: the format tells messages, not
 // names of events.
@@ -123,6 +130,8 @@ type perEvent struct {
 }
 
 func (p *perEvent) stateless() {}
+
+func (p *perEvent) oncePerEvent() {}
 
 // Header implements Framed.
 func (p *perEvent) Header(dst []byte) []byte { return append(dst, p.header...) }

@@ -163,9 +163,10 @@ func sample(t testing.TB) *event.Batch {
 	m.Truncated, m.Authoritative, m.RecursionDesired, m.RecursionAvailable = true, true, false, false
 	e := add(m)
 	e.Observer, e.Server, e.Asker = event.Server, dig, event.Party{}
-	// 4: broken in the middle of a record.
+	// 4: broken in the middle of a record, where the capture was cut.
 	e = add(reply("cut.example.com.", dns.TypeA, "cut.example.com. 1 IN A 192.0.2.1", "cut.example.com. 1 IN A 192.0.2.2"))
-	e.Msg.Unpack(e.Msg.Raw[:len(e.Msg.Raw)-3])
+	e.Missing = 3
+	e.Msg.Unpack(e.Msg.Raw[:len(e.Msg.Raw)-e.Missing])
 	// 5: over TCP and IPv6, seen on the wire, unsolicited.
 	e = add(reply("six.example.com.", dns.TypeAAAA, "six.example.com. 5 IN AAAA 2001:db8::6"))
 	e.Meta.SrcIP, e.Meta.DstIP = netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("2001:db8::7")
@@ -197,7 +198,7 @@ func sample(t testing.TB) *event.Batch {
 		e.Class = class
 		e.Txn = event.Transaction{State: event.StatePending, Latency: -1}
 		if class == event.ClassUnanswered {
-			e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: 2}
+			e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: 2, Asked: at - 5e9}
 		}
 	}
 	// 11 to 13: packets.
@@ -207,7 +208,7 @@ func sample(t testing.TB) *event.Batch {
 		e.Meta.Protocol = protocol
 		e.Packet = event.Packet{
 			Version: 4, HeaderLen: 20, TOS: 16, TTL: 64, ID: 21515, DontFrag: true, TCPSeq: 4173220235, TCPAck: 2867625954,
-			TCPWindow: 2766, TCPFlags: 0x18, UDPLen: 84, Checksum: 6218,
+			TCPOffset: 8, TCPWindow: 2766, TCPFlags: 0x118, TCPUrgent: 9, UDPLen: 84, Checksum: 6218, IPChecksum: 48281,
 		}
 		if protocol == 58 {
 			e.Packet = event.Packet{Version: 6, HeaderLen: 40, TTL: 64, FlowLabel: 917134}

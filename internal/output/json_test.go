@@ -60,7 +60,7 @@ func batch(t testing.TB) *event.Batch {
 		e.Server = e.Asker
 		e.Receiver = e.Asker.ID
 		e.Txn = event.Transaction{
-			State: event.StateAnswered, Latency: 1_234_567,
+			State: event.StateAnswered, Latency: 1_234_567, Asked: 1_600_000_000_000_000_000,
 			Cause: &event.Cause{Client: netip.MustParseAddrPort("127.0.0.1:40001"), PID: 12},
 		}
 		e.Msg.Unpack(raw)

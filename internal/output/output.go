@@ -83,6 +83,7 @@ var ErrLimit = errors.New("event limit reached")
 // Limit passes on at most N events.
 type Limit struct {
 	N    uint64
+	Once bool   // an event counts once, by however many names it goes
 	Cut  uint64 // observations of which nothing was passed on
 	Next interface {
 		Write(*event.Batch) (*event.Batch, error)
@@ -95,6 +96,15 @@ func (l *Limit) Write(b *event.Batch) (*event.Batch, error) {
 	for i := range b.Events {
 		e := &b.Events[i]
 		some := e.Kinds != 0
+		if l.Once {
+			if some && l.N > 0 {
+				l.N--
+			} else if some {
+				e.Kinds = 0
+				l.Cut++
+			}
+			continue
+		}
 		for n := bits.OnesCount32(e.Kinds); uint64(n) > l.N; n-- {
 			e.Kinds &^= 1 << (31 - bits.LeadingZeros32(e.Kinds))
 		}

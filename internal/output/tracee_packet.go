@@ -6,8 +6,7 @@ import (
 )
 
 // The args proto_dns, proto_ipv4, proto_ipv6, proto_tcp and proto_udp of the
-// format tracee. What of a header is not kept is 0: the checksum of IPv4, and
-// offset, urgent pointer and NS flag of TCP.
+// format tracee.
 
 func traceeOpcode(o dnswire.Opcode) string {
 	switch o {
@@ -228,7 +227,7 @@ func appendTraceeIPv4(dst []byte, e *event.Event) []byte {
 	dst = jsonNumber(dst, `,"fragOffset":`, p.FragOffset/8)
 	dst = jsonNumber(dst, `,"TTL":`, p.TTL)
 	dst = traceeProtocol(append(dst, `,"protocol":"`...), e.Meta.Protocol)
-	return traceeAddrs(append(dst, `","checksum":0`...), e)
+	return traceeAddrs(jsonNumber(dst, `","checksum":`, p.IPChecksum), e)
 }
 
 // ipFlags returns DF as 2 and MF as 1, as they stand in the header.
@@ -266,13 +265,13 @@ func appendTraceeTCP(dst []byte, e *event.Event) []byte {
 	dst = jsonNumber(dst, `,"dstPort":`, e.Meta.DstPort)
 	dst = jsonNumber(dst, `,"seq":`, p.TCPSeq)
 	dst = jsonNumber(dst, `,"ack":`, p.TCPAck)
-	dst = append(dst, `,"dataOffset":0`...)
-	for bit, key := range [...]string{`,"FIN":`, `,"SYN":`, `,"RST":`, `,"PSH":`, `,"ACK":`, `,"URG":`, `,"ECE":`, `,"CWR":`} {
+	dst = jsonNumber(dst, `,"dataOffset":`, p.TCPOffset)
+	for bit, key := range [...]string{`,"FIN":`, `,"SYN":`, `,"RST":`, `,"PSH":`, `,"ACK":`, `,"URG":`, `,"ECE":`, `,"CWR":`, `,"NS":`} {
 		dst = jsonBit(dst, key, p.TCPFlags>>bit&1 != 0)
 	}
-	dst = jsonNumber(dst, `,"NS":0,"window":`, p.TCPWindow)
+	dst = jsonNumber(dst, `,"window":`, p.TCPWindow)
 	dst = jsonNumber(dst, `,"checksum":`, p.Checksum)
-	return append(dst, `,"urgent":0}},`...)
+	return append(jsonNumber(dst, `,"urgent":`, p.TCPUrgent), `}},`...)
 }
 
 func appendTraceeUDP(dst []byte, e *event.Event) []byte {

@@ -406,6 +406,7 @@ func v1IP(dst []byte, e *event.Event) []byte {
 		dst = v1Number(dst, `"frag_offset":`, p.FragOffset/8)
 		dst = v1Number(dst, `"ttl":`, p.TTL)
 		dst = append(traceeProtocol(append(dst, `"protocol":"`...), e.Meta.Protocol), `",`...)
+		dst = v1Number(dst, `"checksum":`, p.IPChecksum)
 	}
 	dst = event.AppendAddr(append(dst, `"src_ip":"`...), e.Meta.SrcIP)
 	dst = event.AppendAddr(append(dst, `","dst_ip":"`...), e.Meta.DstIP)
@@ -427,12 +428,14 @@ func v1Transport(dst []byte, e *event.Event, tcp bool) []byte {
 	}
 	dst = v1Number(dst, `"seq":`, p.TCPSeq)
 	dst = v1Number(dst, `"ack":`, p.TCPAck)
+	dst = v1Number(dst, `"data_offset":`, p.TCPOffset)
 	for bit, key := range [...]string{
-		`"fin_flag":`, `"syn_flag":`, `"rst_flag":`, `"psh_flag":`, `"ack_flag":`, `"urg_flag":`, `"ece_flag":`, `"cwr_flag":`,
+		`"fin_flag":`, `"syn_flag":`, `"rst_flag":`, `"psh_flag":`, `"ack_flag":`, `"urg_flag":`, `"ece_flag":`, `"cwr_flag":`, `"ns_flag":`,
 	} {
 		dst = v1Bit(dst, key, p.TCPFlags>>bit&1 != 0)
 	}
 	dst = v1Number(dst, `"window":`, p.TCPWindow)
 	dst = v1Number(dst, `"checksum":`, p.Checksum)
+	dst = v1Number(dst, `"urgent":`, p.TCPUrgent)
 	return append(closeJSON(dst, '}'), `},`...)
 }

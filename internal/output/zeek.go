@@ -125,7 +125,10 @@ var zeekColumns = []zeekColumn{
 // queryTime returns when the query was sent, or the event's time when that is
 // not known.
 func queryTime(e *event.Event) int64 {
-	if e.Txn.State == event.StateNone || e.Txn.Latency < 0 || !e.Msg.Flags.Response() {
+	switch {
+	case e.Txn.Asked != 0:
+		return e.Txn.Asked
+	case e.Txn.State == event.StateNone || e.Txn.Latency < 0 || !e.Msg.Flags.Response():
 		return e.Time
 	}
 	return e.Time - e.Txn.Latency
@@ -393,6 +396,8 @@ func (z *zeekLog) Trailer(dst []byte) []byte {
 }
 
 const zeekClock = "2006-01-02-15-04-05"
+
+func (*zeekLog) oncePerEvent() {}
 
 // Append implements Encoder.
 func (z *zeekLog) Append(dst []byte, b *event.Batch) []byte {

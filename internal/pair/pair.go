@@ -453,7 +453,7 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 		SrcPort: w.tuple.clientPort, DstPort: w.tuple.serverPort,
 		Protocol: w.tuple.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
 	}
-	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits}
+	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits, Asked: w.time}
 	t.recall(b, e, w)
 	e.Msg.Unpack(b.Hold(t.stored(w)))
 	e.Missing = int(w.missing)

@@ -211,7 +211,7 @@ func TestUnanswered(t *testing.T) {
 		t.Fatalf("%d events, want the query and one unanswered", len(got))
 	}
 	e := &got[1]
-	if e.Class != event.ClassUnanswered || e.Time != 6*second || e.Txn.Retransmits != 1 || e.Txn.State != event.StateUnanswered {
+	if e.Class != event.ClassUnanswered || e.Time != 6*second || e.Txn.Asked != second || e.Txn.Retransmits != 1 || e.Txn.State != event.StateUnanswered {
 		t.Errorf("got %+v at %d", e.Txn, e.Time)
 	}
 	if e.Meta.SrcIP != client || e.Meta.DstPort != 53 || e.Meta.Iface != "eth0" {
