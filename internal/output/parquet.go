@@ -64,6 +64,7 @@ type parquetColumn struct {
 	node   parquet.Node
 	at     int // index of the leaf
 	levels int // of a value's definition
+	none   parquet.Value
 	// add appends the values of an event, each with its levels.
 	add func(p *parquetEncoder, c *parquetColumn, row *parquetRow)
 }
@@ -121,6 +122,7 @@ func newParquet() *parquetEncoder {
 			panic("no column " + strings.Join(path, "."))
 		}
 		c.at, c.levels = leaf.ColumnIndex, leaf.MaxDefinitionLevel
+		c.none = parquet.Value{}.Level(0, 0, c.at)
 	}
 	p.w = parquet.NewWriter(&p.file, schema, parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
 		parquet.CreatedBy("dnshark", "", ""), parquet.PageBufferSize(64<<10), parquet.DictionaryMaxBytes(1<<20),
@@ -217,7 +219,10 @@ func parquetNode(p *event.Path) parquet.Node {
 
 // put appends a value that is there, or the first of several.
 func (p *parquetEncoder) put(v parquet.Value, repetition int, c *parquetColumn) {
-	p.values = append(p.values, v.Level(repetition, c.levels, c.at))
+	v.SetRepetitionLevel(repetition)
+	v.SetDefinitionLevel(c.levels)
+	v.SetColumnIndex(c.at)
+	p.values = append(p.values, v)
 }
 
 func (p *parquetEncoder) one(c *parquetColumn, path *event.Path, e *event.Event) {
@@ -227,13 +232,13 @@ func (p *parquetEncoder) one(c *parquetColumn, path *event.Path, e *event.Event)
 			return
 		}
 	}
-	p.values = append(p.values, parquet.Value{}.Level(0, 0, c.at))
+	p.values = append(p.values, c.none)
 }
 
 func (p *parquetEncoder) many(c *parquetColumn, path *event.Path, e *event.Event) {
 	n := path.Values(e)
 	if n == 0 {
-		p.values = append(p.values, parquet.Value{}.Level(0, 0, c.at))
+		p.values = append(p.values, c.none)
 		return
 	}
 	for i := range n {
