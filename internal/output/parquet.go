@@ -14,7 +14,8 @@ import (
 
 // parquetFormat is a Parquet file. Its columns are the paths of package event, with
 // _ for the dots: a filter's dns.rcode is the column dns_rcode, null where an event
-// has no value. Names are in lower case, text is as in filters.
+// has no value. Names are in lower case, text is as in filters; what filters cannot
+// ask for is not in there.
 //
 // Lists of records, of questions and of ancestors are lists of structs, as DuckDB,
 // ClickHouse and Spark read them. Numbers are signed 64 bits and times are
@@ -39,7 +40,7 @@ const (
 
 // parquetEncoder gathers events. What it appends is what the file has got by then.
 type parquetEncoder struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []parquetColumn
 	file    pending
 	begun   bool
@@ -124,7 +125,7 @@ func newParquet() *parquetEncoder {
 		c.at, c.levels = leaf.ColumnIndex, leaf.MaxDefinitionLevel
 		c.none = parquet.Value{}.Level(0, 0, c.at)
 	}
-	p.w = parquet.NewWriter(&p.file, schema, parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
+	p.w = parquet.NewGenericWriter[any](&p.file, schema, parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
 		parquet.CreatedBy("dnshark", "", ""), parquet.PageBufferSize(64<<10), parquet.DictionaryMaxBytes(1<<20),
 		parquet.ColumnIndexSizeLimit(func([]string) int { return 64 }))
 	return p
