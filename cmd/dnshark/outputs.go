@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ the list of processes. Times are as 500ms, 10s; sizes as 64KB, 1GB.`,
 			fmt.Fprintln(w, "every output")
 			list(sink.Common)
 			for _, k := range sink.Kinds {
-				fmt.Fprintf(w, "%s: %s\n  %s\n", k.Scheme, k.Doc, k.Form)
+				fmt.Fprintf(w, "%s: %s\n  %s\n", strings.Join(k.Schemes(), ", "), k.Doc, k.Form)
 				list(k.Options)
 			}
 			return w.Flush()

@@ -4,9 +4,10 @@ import "slices"
 
 // Kind is a kind of sink that users can name.
 type Kind struct {
-	Scheme  string // of its URL
-	Form    string // how it is written
-	Doc     string // a line
+	Scheme  string   // of its URL
+	Also    []string // other schemes that it goes by, such as the one with TLS
+	Form    string   // how it is written
+	Doc     string   // a line
 	Options []Option
 	// Format is the format of events when the user names none.
 	Format string
@@ -37,16 +38,19 @@ var Common = []Option{
 
 // find returns the kind with that scheme, or nil.
 func find(scheme string) *Kind {
-	if i := slices.IndexFunc(Kinds, func(k *Kind) bool { return k.Scheme == scheme }); i >= 0 {
+	if i := slices.IndexFunc(Kinds, func(k *Kind) bool { return k.Scheme == scheme || slices.Contains(k.Also, scheme) }); i >= 0 {
 		return Kinds[i]
 	}
 	return nil
 }
 
+// Schemes returns those of the kind.
+func (k *Kind) Schemes() []string { return append([]string{k.Scheme}, k.Also...) }
+
 // schemes returns those of all kinds.
 func schemes() (list []string) {
 	for _, k := range Kinds {
-		list = append(list, k.Scheme)
+		list = append(list, k.Schemes()...)
 	}
 	return list
 }

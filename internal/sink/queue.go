@@ -47,6 +47,8 @@ type Queue struct {
 const (
 	firstPause = 100 * time.Millisecond
 	maxPause   = 10 * time.Second
+	// maxAfter bounds for how long a receiver can send us away.
+	maxAfter = time.Minute
 	// maxFree bounds the blocks that are kept to be used again.
 	maxFree = 8
 )
@@ -103,25 +105,25 @@ func (q *Queue) run() {
 		if b == nil {
 			return
 		}
-		err := q.deliver(b)
-		if isPermanent(err) {
-			q.log("%v; %d events dropped", err, b.Events)
+		refused, err := q.deliver(b)
+		if refused > 0 {
+			q.log("%v; %d events dropped", err, refused)
 		}
-		q.finish(b, err)
+		q.finish(b, refused, err)
 	}
 }
 
-// finish takes the first block away, which kept its room until now.
-func (q *Queue) finish(b *Block, err error) {
+// finish takes the first block away, which kept its room until now. Of its events so
+// many were refused.
+func (q *Queue) finish(b *Block, refused int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := uint64(b.Events)
 	q.stats.Waiting -= n
 	switch {
-	case err == nil:
-		q.stats.Delivered += n
-	case isPermanent(err):
-		q.stats.Refused += n
+	case err == nil || refused > 0:
+		q.stats.Delivered += n - uint64(refused)
+		q.stats.Refused += uint64(refused)
 	default:
 		q.stats.Abandoned += n
 	}
@@ -146,20 +148,21 @@ func (q *Queue) next() *Block {
 	return q.blocks[0]
 }
 
-// deliver tries until the sink has the block, it refuses it for good, or nothing
-// more is to be tried.
-func (q *Queue) deliver(b *Block) error {
+// deliver tries until the sink has the block, refused it or some of its events for
+// good, or nothing more is to be tried.
+func (q *Queue) deliver(b *Block) (refused int, err error) {
 	pause := firstPause
 	for {
 		if err := q.ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		err := q.sink.Deliver(q.ctx, b)
-		if err == nil || isPermanent(err) {
+		refused, final := refusal(b, err)
+		if final {
 			if q.last.Swap(nil) != nil && err == nil {
 				q.log("works again")
 			}
-			return err
+			return refused, err
 		}
 		if q.last.Swap(&err) == nil {
 			q.log("%v; trying again", err)
@@ -168,12 +171,32 @@ func (q *Queue) deliver(b *Block) error {
 		q.stats.Retries++
 		q.mu.Unlock()
 		// Jitter: agents that lost the same broker must not all come back at once.
+		wait := pause/2 + rand.N(pause)
+		var a *after
+		if errors.As(err, &a) {
+			wait = max(wait, min(a.wait, maxAfter))
+		}
 		select {
-		case <-time.After(pause/2 + rand.N(pause)):
+		case <-time.After(wait):
 		case <-q.ctx.Done():
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// refusal returns how many of the block's events an error refuses, and whether it is
+// the last word about the others too.
+func refusal(b *Block, err error) (refused int, final bool) {
+	var p *partly
+	switch {
+	case err == nil:
+		return 0, true
+	case errors.As(err, &p):
+		return min(p.refused, b.Events), true
+	case isPermanent(err):
+		return b.Events, true
+	}
+	return 0, false
 }
 
 // Err returns why the sink does not work at the moment, or nil.

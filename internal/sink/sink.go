@@ -10,6 +10,7 @@ import (
 	"errors"
 	"iter"
 	"strconv"
+	"time"
 )
 
 // Block is a run of events in one format, in order.
@@ -87,3 +88,25 @@ func isPermanent(err error) bool {
 	var p *permanent
 	return errors.As(err, &p)
 }
+
+// Partly says that n of the block's events were refused for good and the others
+// delivered.
+func Partly(n int, why error) error { return &partly{why, n} }
+
+type partly struct {
+	error
+	refused int
+}
+
+func (p *partly) Unwrap() error { return p.error }
+
+// After marks an error of a receiver that wants to be left alone for a while. The
+// queue waits at most maxAfter.
+func After(err error, wait time.Duration) error { return &after{err, wait} }
+
+type after struct {
+	error
+	wait time.Duration
+}
+
+func (a *after) Unwrap() error { return a.error }

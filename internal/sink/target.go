@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -59,13 +60,17 @@ func (t *Target) readURL(text string) (err error) {
 		if !ok {
 			missing = name
 		}
-		return url.QueryEscape(value)
+		// '+' is a space in options only.
+		return strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 	})
 	if missing != "" {
 		return fmt.Errorf("the environment has no %s", missing)
 	}
 	if t.URL, err = url.Parse(text); err != nil {
-		// url.Error quotes the whole URL, and with it passwords.
+		// The error quotes the URL, and with it passwords.
+		if strings.Contains(text, "@") {
+			return errors.New("not a URL; in a password, write what is not a letter or digit as %XX")
+		}
 		return fmt.Errorf("not a URL: %w", err.(*url.Error).Err)
 	}
 	query, err := url.ParseQuery(t.URL.RawQuery)
