@@ -22,6 +22,9 @@ containerd:containerd
 runc:runc
 clang-19:clang-19
 llvm-strip-19:llvm-19
+fstrm_capture:fstrm-bin
+rsyslogd:rsyslog
+redis-server:redis-server
 '
 
 missing=

@@ -24,6 +24,7 @@ type Option struct {
 // Kinds lists every kind of sink.
 var Kinds = []*Kind{
 	&file,
+	&stream,
 }
 
 // Common are the options of all kinds.

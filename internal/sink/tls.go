@@ -23,7 +23,7 @@ var tlsOptions = []Option{
 // timeoutOption is that of every sink with a peer.
 var timeoutOption = Option{"timeout", "time", "10s", "how long the receiver may take"}
 
-// dialTimeout returns for how long one exchange with the peer may last.
+// timeout returns for how long one exchange with the peer may last.
 func (t *Target) timeout() time.Duration { return max(t.Time("timeout"), time.Millisecond) }
 
 // tlsConfig returns what the TLS options say. The peer's certificate is always
