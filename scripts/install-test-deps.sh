@@ -31,7 +31,8 @@ missing=
 for entry in $programs; do
 	command -v "${entry%%:*}" >/dev/null 2>&1 || missing="$missing ${entry#*:}"
 done
-# Headers have no command to look for.
+# Headers and modules have no command to look for.
+ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing="$missing rsyslog-gnutls"
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 
 # Installed, systemd-resolved would take over the machine's /etc/resolv.conf. So it

@@ -38,6 +38,7 @@ func (o *options) checkOutputs() error {
 		if slices.ContainsFunc(o.targets, func(other *sink.Target) bool { return other.Name == t.Name || other.Kind == nil && t.Kind == nil }) {
 			return usagef("--output: two outputs go to %s", t)
 		}
+		t.Host = o.host
 		t.Log = func(format string, args ...any) {
 			fmt.Fprintf(o.std.err, "dnshark: %s: %s\n", t, oneLine(fmt.Errorf(format, args...)))
 		}

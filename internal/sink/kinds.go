@@ -25,6 +25,7 @@ type Option struct {
 var Kinds = []*Kind{
 	&file,
 	&stream,
+	&syslog,
 }
 
 // Common are the options of all kinds.

@@ -261,3 +261,5 @@ func numbers(t testing.TB, list []string) map[int]int {
 	}
 	return seen
 }
+
+const testGrace = 10 * time.Second

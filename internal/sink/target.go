@@ -19,6 +19,7 @@ type Target struct {
 	Format string   // of events
 	Filter string   // expression, "" for all
 	Name   string   // in counters and ids
+	Host   string   // this host
 	URL    *url.URL // of a file, only its Path counts
 	// Header and Trailer are what each file and each connection begins and ends
 	// with, in formats that have such.

@@ -1,0 +1,155 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// syslog sends each event as one message of RFC 5424: over UDP (RFC 5426), TCP
+// (RFC 6587), TLS (RFC 5425) or a Unix socket.
+var syslog = Kind{
+	Scheme: "syslog",
+	Also:   []string{"syslog+tcp", "syslog+tls", "syslog+unix"},
+	Form:   "syslog://HOST[:514], syslog+tcp://HOST[:601], syslog+tls://HOST[:6514], syslog+unix:///PATH",
+	Doc:    "syslog messages (RFC 5424) over UDP, TCP, TLS or a Unix socket",
+	Format: "json",
+	Options: options(peerOptions, []Option{
+		{"facility", "one of " + strings.Join(facilities[:], ", "), "daemon", "facility of the messages"},
+		{"severity", "one of " + strings.Join(severities[:], ", "), "info", "severity of the messages"},
+		{"framing", "one of octets, lines", "octets", "of streams: each message begins with its length, or ends with a newline"},
+		{"socket", "one of datagram, stream", "datagram", "kind of the Unix socket"},
+		{"max", "size", "", "longer messages are refused; default: 8KB over UDP, 64KB elsewhere"},
+	}),
+	Open: openSyslog,
+}
+
+// The numerical code is the place.
+var (
+	facilities = [...]string{
+		"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+		"ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+	}
+	severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+)
+
+const (
+	// maxDatagram is what a UDP datagram can carry.
+	maxDatagram = 65507
+	// syslogID names our structured data. 32473 is the number that RFC 5612 sets aside
+	// for those that have none.
+	syslogID = "dnshark@32473"
+)
+
+type syslogSink struct {
+	peer     *peer
+	datagram bool
+	lines    bool // each message ends with a newline
+	max      int
+
+	before, after string // the time stamp
+
+	message []byte
+	stream  []byte
+}
+
+func openSyslog(t *Target) (Sink, error) {
+	if t.Binary {
+		return nil, fmt.Errorf("syslog carries text, and %s is none", t.Format)
+	}
+	port := map[string]string{"syslog": "514", "syslog+tcp": "601", "syslog+tls": "6514"}[t.URL.Scheme]
+	p, err := t.newPeer(port)
+	if err != nil {
+		return nil, err
+	}
+	s := &syslogSink{peer: p, lines: t.Text("framing") == "lines", max: 64 << 10}
+	if t.Given("socket") && p.network != "unix" {
+		return nil, errors.New("socket is for syslog+unix")
+	}
+	switch {
+	case t.URL.Scheme == "syslog":
+		p.network, s.datagram, s.max = "udp", true, 8<<10
+	case p.network == "unix" && t.Text("socket") == "datagram":
+		p.network, s.datagram = "unixgram", true
+	}
+	if t.Given("framing") && s.datagram {
+		return nil, errors.New("framing is for streams")
+	}
+	if t.Given("max") {
+		s.max = int(min(t.Size("max"), 64<<20))
+	}
+	if p.network == "udp" {
+		s.max = min(s.max, maxDatagram)
+	}
+	pri := 8*slices.Index(facilities[:], t.Text("facility")) + slices.Index(severities[:], t.Text("severity"))
+	s.before = "<" + strconv.Itoa(pri) + ">1 "
+	s.after = fmt.Sprintf(" %s dnshark %d %s [%s event_id=\"", syslogHost(t.Host), os.Getpid(), t.Format, syslogID)
+	return s, nil
+}
+
+// syslogHost makes a HOSTNAME of host: up to 255 printable octets, "-" for none.
+func syslogHost(host string) string {
+	host = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, host)
+	if host == "" {
+		return "-"
+	}
+	return host[:min(len(host), 255)]
+}
+
+// Deliver implements Sink.
+func (s *syslogSink) Deliver(ctx context.Context, b *Block) error {
+	refused := 0
+	err := s.peer.do(ctx, func(conn net.Conn) error {
+		s.stream, refused = s.stream[:0], 0
+		for i, line := range b.Lines() {
+			if s.append(b, i, line); len(s.message) > s.max {
+				refused++
+				continue
+			}
+			switch {
+			case s.datagram:
+				if _, err := conn.Write(s.message); err != nil {
+					return err
+				}
+			case s.lines:
+				s.stream = append(append(s.stream, s.message...), '\n')
+			default:
+				s.stream = append(strconv.AppendInt(s.stream, int64(len(s.message)), 10), ' ')
+				s.stream = append(s.stream, s.message...)
+			}
+		}
+		if len(s.stream) > 0 {
+			if _, err := conn.Write(s.stream); err != nil {
+				return err
+			}
+		}
+		return s.peer.received()
+	})
+	if err == nil && refused > 0 {
+		return Partly(refused, fmt.Errorf("messages of more than %d octets", s.max))
+	}
+	return err
+}
+
+// append makes s.message of line i.
+func (s *syslogSink) append(b *Block, i int, line []byte) {
+	m := append(s.message[:0], s.before...)
+	m = time.Now().UTC().AppendFormat(m, "2006-01-02T15:04:05.000000Z")
+	m = append(m, s.after...)
+	m = append(b.AppendID(m, i), `"] `...)
+	s.message = b.AppendJSON(m, i, line)
+}
+
+// Close implements Sink.
+func (s *syslogSink) Close() error { return s.peer.close(nil) }
