@@ -172,6 +172,9 @@ func (c *httpClient) post(ctx context.Context, path string, query url.Values, he
 	if err != nil {
 		// A connection on which nothing came must not be taken again.
 		c.client.CloseIdleConnections()
+		if ctx.Err() == context.DeadlineExceeded {
+			return nil, fmt.Errorf("the receiver took longer than %v", c.target.timeout())
+		}
 		var inside *url.Error
 		if errors.As(err, &inside) { // it quotes the URL
 			err = inside.Err
@@ -183,6 +186,9 @@ func (c *httpClient) post(ctx context.Context, path string, query url.Values, he
 		limit = maxAnswer
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, limit))
+	if err != nil {
+		c.client.CloseIdleConnections()
+	}
 	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
 		return text, err
 	}

@@ -26,6 +26,7 @@ var Kinds = []*Kind{
 	&file,
 	&stream,
 	&syslog,
+	&webhook,
 }
 
 // Common are the options of all kinds.

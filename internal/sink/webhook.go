@@ -1,0 +1,81 @@
+package sink
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// webhook posts events to a URL, several in a request.
+var webhook = Kind{
+	Scheme: "https",
+	Also:   []string{"http"},
+	Form:   "https://[USER:PASSWORD@]HOST[:PORT]/PATH",
+	Doc:    "HTTP requests (POST), each with many events",
+	Format: "json",
+	Options: options([]Option{
+		{"form", "one of ndjson, array", "ndjson", "a body is lines of JSON, or one JSON array"},
+		{"query", "text", "", "query of the URL that is posted to, percent-encoded"},
+	}, httpOptions("none")),
+	Open: func(t *Target) (Sink, error) {
+		if t.Binary {
+			return nil, fmt.Errorf("requests carry text, and %s is none", t.Format)
+		}
+		query, err := url.ParseQuery(t.Text("query"))
+		if err != nil {
+			return nil, fmt.Errorf("query: %w", err)
+		}
+		client, err := t.httpClient()
+		if err != nil {
+			return nil, err
+		}
+		return &webhookSink{client: client, query: query, array: t.Text("form") == "array"}, nil
+	},
+}
+
+type webhookSink struct {
+	client *httpClient
+	query  url.Values
+	array  bool
+	pieces pieces
+	body   []byte
+}
+
+// Deliver implements Sink.
+func (w *webhookSink) Deliver(ctx context.Context, b *Block) error {
+	return w.pieces.deliver(b, func(lines [][]byte, from int) error {
+		content := "application/x-ndjson"
+		if w.array {
+			content, w.body = "application/json", b.appendArray(w.body[:0], lines, from)
+		} else {
+			w.body = b.appendNDJSON(w.body[:0], lines, from)
+			if len(lines[0]) == 0 || lines[0][0] != '{' {
+				content = "text/plain; charset=utf-8"
+			}
+		}
+		// The same request again has the same key.
+		key := strconv.AppendInt(append(b.AppendID(nil, from), '-'), int64(len(lines)), 10)
+		_, err := w.client.post(ctx, "", w.query, http.Header{
+			"Content-Type": {content}, "Idempotency-Key": {string(key)},
+		}, w.body, 0)
+		return err
+	})
+}
+
+// Close implements Sink.
+func (w *webhookSink) Close() error {
+	w.client.close()
+	return nil
+}
+
+// appendString appends text, any octets, as a JSON string.
+func appendString(dst, text []byte) []byte {
+	s, err := json.Marshal(string(text))
+	if err != nil {
+		return append(dst, `""`...)
+	}
+	return append(dst, s...)
+}
