@@ -70,11 +70,11 @@ func (t *Target) httpClient() (*httpClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	if scheme == "http" && (t.Given("ca") || t.Given("cert") || t.Given("server-name")) {
-		return nil, errors.New("ca, cert, key and server-name are for https")
-	}
 	if c.user, c.password, err = t.credentials(); err != nil {
 		return nil, err
+	}
+	if c.user == "" && c.password.given() {
+		return nil, errNoUser
 	}
 	if c.token, err = t.secret("token"); err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ var Kinds = []*Kind{
 	&stream,
 	&syslog,
 	&webhook,
+	&fluent,
+	&redis,
 }
 
 // Common are the options of all kinds.

@@ -31,19 +31,15 @@ type peer struct {
 // peerOptions are the options of sinks with a connection that may speak TLS.
 var peerOptions = options([]Option{timeoutOption}, tlsOptions)
 
-// newPeer returns the peer that the URL names, of which the scheme's last part
-// says how it is reached: unix, tls, or anything else for TCP. Without a port in
-// the URL it is port, if that is not "".
+// newPeer returns the peer that the URL names: with TLS, at a Unix socket, or else
+// over TCP. Without a port in the URL it is port, if that is not "".
 func (t *Target) newPeer(port string) (*peer, error) {
 	p := &peer{timeout: t.timeout(), network: "tcp", address: t.URL.Host}
-	_, how, plus := strings.Cut(t.URL.Scheme, "+")
-	if !plus {
-		how = t.URL.Scheme
+	var err error
+	if p.tls, err = t.tlsConfig(); err != nil {
+		return nil, err
 	}
-	if how != "tls" && (t.Given("ca") || t.Given("cert") || t.Given("key") || t.Given("server-name")) {
-		return nil, errors.New("ca, cert, key and server-name are for TLS")
-	}
-	if how == "unix" {
+	if strings.HasSuffix(t.URL.Scheme, "unix") {
 		p.network, p.address = "unix", t.URL.Path
 		if t.URL.Host != "" || len(t.URL.Path) < 2 {
 			return nil, fmt.Errorf("write the path of the socket as %s:///run/some.socket", t.URL.Scheme)
@@ -59,12 +55,7 @@ func (t *Target) newPeer(port string) (*peer, error) {
 		}
 		p.address = net.JoinHostPort(t.URL.Hostname(), port)
 	}
-	if how != "tls" {
-		return p, nil
-	}
-	var err error
-	p.tls, err = t.tlsConfig()
-	return p, err
+	return p, nil
 }
 
 // do lets exchange talk to the peer, with a new connection where there is none. It

@@ -1,6 +1,9 @@
 package sink
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // pieces delivers a block in pieces, which get smaller while the receiver refuses
 // them: so one event that it will never take costs that event alone. It remembers
@@ -84,4 +87,16 @@ func (b *Block) appendArray(dst []byte, lines [][]byte, from int) []byte {
 		}
 	}
 	return append(dst, ']')
+}
+
+// timeOf returns the time that a line of JSON begins with, as in dnshark's own
+// format, or now.
+func timeOf(line []byte) time.Time {
+	if _, rest, ok := bytes.Cut(line[:min(len(line), 64)], []byte(`":"`)); ok && line[0] == '{' {
+		text, _, _ := bytes.Cut(rest, []byte{'"'})
+		if t, err := time.Parse(time.RFC3339Nano, string(text)); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Now().UTC()
 }

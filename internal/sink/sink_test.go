@@ -57,7 +57,7 @@ func refused(url string) string {
 func block(first, n int) *Block {
 	b := &Block{First: uint64(first), Events: n, source: "host-0123abcd-t-"}
 	for i := range n {
-		b.Text = fmt.Appendf(b.Text, `{"n":%d,"name":"a\\010<b>\\\"%%.example"}`+"\n", first+i)
+		b.Text = fmt.Appendf(b.Text, `{"time":"2026-11-18T11:06:41.000000005Z","n":%d,"name":"a\\010<b>\\\"%%.example"}`+"\n", first+i)
 	}
 	return b
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // syslog sends each event as one message of RFC 5424: over UDP (RFC 5426), TCP
@@ -145,7 +144,7 @@ func (s *syslogSink) Deliver(ctx context.Context, b *Block) error {
 // append makes s.message of line i.
 func (s *syslogSink) append(b *Block, i int, line []byte) {
 	m := append(s.message[:0], s.before...)
-	m = time.Now().UTC().AppendFormat(m, "2006-01-02T15:04:05.000000Z")
+	m = timeOf(line).AppendFormat(m, "2006-01-02T15:04:05.000000Z")
 	m = append(m, s.after...)
 	m = append(b.AppendID(m, i), `"] `...)
 	s.message = b.AppendJSON(m, i, line)

@@ -18,7 +18,7 @@ import (
 )
 
 // rfc5424 is a message as the RFC's grammar has it, as far as we use it.
-var rfc5424 = regexp.MustCompile(`^<(\d{1,3})>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ([!-~]{1,255}) dnshark \d+ ([!-~]{1,32}) \[dnshark@32473 event_id="([A-Za-z0-9._-]+)"\] ([ -~]+)$`)
+var rfc5424 = regexp.MustCompile(`^<(\d{1,3})>1 2026-11-18T11:06:41.000000Z ([!-~]{1,255}) dnshark \d+ ([!-~]{1,32}) \[dnshark@32473 event_id="([A-Za-z0-9._-]+)"\] ([ -~]+)$`)
 
 // octetCounted reads messages of RFC 6587 3.4.1.
 func octetCounted(t testing.TB, conn io.Reader, add func(string)) {
@@ -222,7 +222,7 @@ action(type="omfile" file="%s" template="t")
 			written = strings.Split(strings.TrimSpace(string(text)), "\n")
 			return len(written) >= 100
 		})
-		want := `daemon.info dnshark json [dnshark@32473 event_id="host-0123abcd-t-100"] {"event_id":"host-0123abcd-t-100","n":100,"name":"a\\010<b>\\\"%.example"}`
+		want := `daemon.info dnshark json [dnshark@32473 event_id="host-0123abcd-t-100"] {"event_id":"host-0123abcd-t-100","time":"2026-11-18T11:06:41.000000005Z","n":100,"name":"a\\010<b>\\\"%.example"}`
 		if got := strings.ReplaceAll(written[99], "]  {", "] {"); len(written) != 100 || got != want {
 			t.Errorf("%s: %d lines\n%s\n%s", transport, len(written), got, want)
 		}

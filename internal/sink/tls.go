@@ -26,9 +26,17 @@ var timeoutOption = Option{"timeout", "time", "10s", "how long the receiver may 
 // timeout returns for how long one exchange with the peer may last.
 func (t *Target) timeout() time.Duration { return max(t.Time("timeout"), time.Millisecond) }
 
-// tlsConfig returns what the TLS options say. The peer's certificate is always
+// tlsConfig returns what the TLS options say, or nil where the URL asks for none. The peer's certificate is always
 // verified. A new certificate of ours is used from the next connection on.
 func (t *Target) tlsConfig() (*tls.Config, error) {
+	if !t.secure() {
+		for _, o := range tlsOptions {
+			if t.Given(o.Name) {
+				return nil, fmt.Errorf("%s is for TLS, and %s:// is without", o.Name, t.URL.Scheme)
+			}
+		}
+		return nil, nil
+	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.Text("server-name")}
 	if c.ServerName == "" {
 		c.ServerName = t.URL.Hostname()
@@ -93,10 +101,14 @@ func (t *Target) credentials() (user string, password *secret, err error) {
 		}
 		password = &secret{value: inURL}
 	}
-	if user == "" && password.given() {
-		return "", nil, errors.New("a password needs a user")
-	}
 	return user, password, nil
+}
+
+var errNoUser = errors.New("a password needs a user")
+
+// secure reports whether the URL asks for TLS.
+func (t *Target) secure() bool {
+	return strings.HasSuffix(t.URL.Scheme, "tls") || strings.HasSuffix(t.URL.Scheme, "https") || t.URL.Scheme == "rediss"
 }
 
 // secret is a password or token. Its file may change at any time.

@@ -155,8 +155,8 @@ func TestWebhookText(t *testing.T) {
 func TestWebhookRefusals(t *testing.T) {
 	for url, want := range map[string]string{
 		"http:///x":                                 "needs a host",
-		"http://h/?ca=/x":                           "ca: open /x",
-		"http://h/?server-name=x":                   "for https",
+		"http://h/?ca=/x":                           "for TLS",
+		"http://h/?server-name=x":                   "for TLS",
 		"http://h/?password=x":                      "needs a user",
 		"http://u:p@h/?password=x":                  "two passwords",
 		"http://u:p@h/?token=x":                     "one too many",
