@@ -164,6 +164,9 @@ func (q *Queue) deliver(b *Block) (refused int, err error) {
 			}
 			return refused, err
 		}
+		if q.ctx.Err() != nil {
+			return 0, err
+		}
 		if q.last.Swap(&err) == nil {
 			q.log("%v; trying again", err)
 		}
