@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dnshark-io/dnshark/internal/metrics"
@@ -44,12 +45,24 @@ func (r *reporter) answer() {
 			}
 		}
 		for _, a := range r.accounts() {
-			if a.name != "frames" { // of which some wait in the ring until the end
+			// Of frames some wait in the ring until the end; outputs have metrics of their own.
+			if a.name != "frames" && !strings.HasPrefix(a.name, "output ") {
 				add(a.name, "in", a.in)
 				add(a.name, "out", a.out)
 			}
 		}
 		add("", "also", r.also())
+		for _, o := range r.outputs {
+			n := o.Queue.Stats()
+			s.Outputs = append(s.Outputs, metrics.Output{
+				Name: o.Target.Name, Target: o.Target.String(), Format: o.Target.Format,
+				Events: n.Events, Waiting: n.Waiting, Queued: n.Queued, Octets: n.Octets, Retries: n.Retries, Up: o.Queue.Err() == nil,
+				Outcomes: []metrics.Count{
+					{What: "delivered", N: n.Delivered}, {What: "overflow", N: n.Overflow},
+					{What: "refused", N: n.Refused}, {What: "abandoned", N: n.Abandoned},
+				},
+			})
+		}
 		reply <- s
 	default:
 	}

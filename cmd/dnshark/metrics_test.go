@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,14 +32,30 @@ func scrape(t *testing.T, url string) string {
 	return string(body)
 }
 
-// Metrics tell what was asked and answered, and that nothing is missing.
+// Metrics tell what was asked and answered, that nothing is missing, and what became
+// of the events of each output.
 func TestLiveMetrics(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.NeedPrograms(t, "dig", "dnsmasq", "ip")
 	host := testkit.NewHost(t)
 	host.Dnsmasq("127.0.0.1")
 	const address = "127.0.0.1:29553"
-	a := startAgent(t, "--metrics", address)
+	var received atomic.Int64
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		for in := json.NewDecoder(r.Body); ; received.Add(1) {
+			var e struct {
+				ID string `json:"event_id"`
+			}
+			if err := in.Decode(&e); err != nil {
+				return
+			}
+			if !strings.Contains(e.ID, "-hook-") {
+				t.Errorf("event_id %q", e.ID)
+			}
+		}
+	}))
+	defer hook.Close()
+	a := startAgent(t, "--metrics", address, "-o", hook.URL+"/?name=hook")
 	for range 3 {
 		if out, err := host.Command("dig", "@127.0.0.1", "metrics.example.test", "MX").CombinedOutput(); err != nil {
 			t.Fatalf("dig: %v: %s", err, out)
@@ -48,6 +67,15 @@ func TestLiveMetrics(t *testing.T) {
 		return strings.Contains(text, `dnshark_queries_total{type="MX"} 3`)
 	})
 	for _, want := range []string{`dnshark_responses_total{rcode=`, `dnshark_unaccounted{step="packets"} 0`, `dnshark_unaccounted{step="events"} 0`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	testkit.Eventually(t, 5*time.Second, "the events to be delivered", func() bool {
+		text = scrape(t, "http://"+address+"/metrics")
+		return received.Load() >= 3 && strings.Contains(text, fmt.Sprintf(`dnshark_output_events_total{outcome="delivered",output="hook"} %d`, received.Load()))
+	})
+	for _, want := range []string{`dnshark_output_up{output="hook"} 1`, `dnshark_unaccounted{step="output hook"} 0`, `dnshark_output_info{format="json",output="1",target="standard output"} 1`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)
 		}

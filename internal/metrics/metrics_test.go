@@ -115,6 +115,10 @@ func counted(context.Context) (*Snapshot, error) {
 	s := &Snapshot{Counts: []Count{
 		{"packets", "in", "seen", 10}, {"packets", "out", "submitted", 7}, {"packets", "out", "ring_full", 3},
 		{"events", "in", "messages", 5}, {"events", "out", "shown", 4}, {"", "also", "births_lost", 2},
+	}, Outputs: []Output{
+		{Name: "1", Target: "tcp://h:1", Format: "json", Events: 10, Waiting: 2, Queued: 900, Octets: 4000, Retries: 3,
+			Outcomes: []Count{{What: "delivered", N: 5}, {What: "overflow", N: 3}}},
+		{Name: "siem", Target: "https://h/x", Format: "ecs", Events: 1, Outcomes: []Count{{What: "delivered", N: 1}}, Up: true},
 	}}
 	s.Process(batch())
 	return s, nil
@@ -131,6 +135,10 @@ func TestServer(t *testing.T) {
 		`dnshark_responses_total{rcode="RCODE15"} 1`, `dnshark_response_latency_seconds_bucket{le="+Inf"} 3`, `dnshark_response_latency_seconds_sum 60.001016`,
 		`dnshark_in_total{step="packets",what="seen"} 10`, `dnshark_out_total{step="packets",what="ring_full"} 3`,
 		`dnshark_unaccounted{step="packets"} 0`, `dnshark_unaccounted{step="events"} 1`, `dnshark_noted_total{what="births_lost"} 2`,
+		`dnshark_output_info{format="ecs",output="siem",target="https://h/x"} 1`, `dnshark_output_events_total{outcome="overflow",output="1"} 3`,
+		`dnshark_output_bytes_total{output="1"} 4000`, `dnshark_output_retries_total{output="1"} 3`, `dnshark_output_queue_events{output="1"} 2`,
+		`dnshark_output_queue_bytes{output="1"} 900`, `dnshark_output_up{output="1"} 0`, `dnshark_output_up{output="siem"} 1`,
+		`dnshark_unaccounted{step="output 1"} 0`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no %s in\n%s", want, body)

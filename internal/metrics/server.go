@@ -19,7 +19,21 @@ import (
 // Snapshot is what was counted at one moment.
 type Snapshot struct {
 	Recorder
-	Counts []Count
+	Counts  []Count
+	Outputs []Output
+}
+
+// Output is what became of the events of one output.
+type Output struct {
+	Name, Target, Format string
+
+	Events   uint64  // that it was to deliver
+	Outcomes []Count // delivered, overflow, ...; only What and N
+	Waiting  uint64  // events
+	Queued   uint64  // octets of Waiting
+	Octets   uint64  // of Events
+	Retries  uint64
+	Up       bool // the last delivery worked
 }
 
 // Count is a counter of some step of the line.
@@ -117,12 +131,20 @@ var (
 	descIn        = prometheus.NewDesc("dnshark_in_total", "What came into a step.", []string{"step", "what"}, nil)
 	descOut       = prometheus.NewDesc("dnshark_out_total", "What became of it, losses included.", []string{"step", "what"}, nil)
 	descAlso      = prometheus.NewDesc("dnshark_noted_total", "What is of interest beside the accounts.", []string{"what"}, nil)
+	descOutput    = prometheus.NewDesc("dnshark_output_info", "Outputs, where they go to and in which format.", []string{"output", "target", "format"}, nil)
+	descOutcome   = prometheus.NewDesc("dnshark_output_events_total", "Events of an output, by what became of them.", []string{"output", "outcome"}, nil)
+	descOctets    = prometheus.NewDesc("dnshark_output_bytes_total", "Octets that an output was to deliver, before compression.", []string{"output"}, nil)
+	descRetries   = prometheus.NewDesc("dnshark_output_retries_total", "Deliveries that failed and were tried again.", []string{"output"}, nil)
+	descWaiting   = prometheus.NewDesc("dnshark_output_queue_events", "Events that wait to be delivered.", []string{"output"}, nil)
+	descQueued    = prometheus.NewDesc("dnshark_output_queue_bytes", "Octets that wait to be delivered.", []string{"output"}, nil)
+	descUp        = prometheus.NewDesc("dnshark_output_up", "Whether the last delivery worked: 1 or 0.", []string{"output"}, nil)
 	descOpen      = prometheus.NewDesc("dnshark_unaccounted", "What came into a step and of which nobody knows what became: 0, or something is wrong.", []string{"step"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen} {
+	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen,
+		descOutput, descOutcome, descOctets, descRetries, descWaiting, descQueued, descUp} {
 		ch <- d
 	}
 }
@@ -136,9 +158,10 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(descBuild, err)
 		return
 	}
-	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	value := func(d *prometheus.Desc, typ prometheus.ValueType, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, typ, float64(n), labels...)
 	}
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) { value(d, prometheus.CounterValue, n, labels...) }
 	ch <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, s.Version)
 	for i, n := range snap.Queries {
 		if n > 0 {
@@ -178,6 +201,24 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		default:
 			counter(descAlso, c.N, c.What)
 		}
+	}
+	for _, o := range snap.Outputs {
+		left := int64(o.Events) - int64(o.Waiting)
+		for _, c := range o.Outcomes {
+			counter(descOutcome, c.N, o.Name, c.What)
+			left -= int64(c.N)
+		}
+		open["output "+o.Name] = left
+		up := uint64(0)
+		if o.Up {
+			up = 1
+		}
+		value(descOutput, prometheus.GaugeValue, 1, o.Name, o.Target, o.Format)
+		counter(descOctets, o.Octets, o.Name)
+		counter(descRetries, o.Retries, o.Name)
+		value(descWaiting, prometheus.GaugeValue, o.Waiting, o.Name)
+		value(descQueued, prometheus.GaugeValue, o.Queued, o.Name)
+		value(descUp, prometheus.GaugeValue, up, o.Name)
 	}
 	for account, n := range open {
 		ch <- prometheus.MustNewConstMetric(descOpen, prometheus.GaugeValue, float64(n), account)

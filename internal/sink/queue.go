@@ -20,6 +20,7 @@ type Stats struct {
 	Abandoned uint64 // dropped: dnshark ended first
 
 	Octets  uint64 // of Events, encoded
+	Queued  uint64 // octets of Waiting
 	Retries uint64 // deliveries that failed and were tried again
 }
 
@@ -214,7 +215,9 @@ func (q *Queue) Err() error {
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.stats
+	s := q.stats
+	s.Queued = uint64(q.octets)
+	return s
 }
 
 // Close delivers what waits, for as long as grace, and closes the sink. It returns
