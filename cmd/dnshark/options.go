@@ -122,13 +122,9 @@ func (o *options) complete(cmd *cobra.Command) {
 	for _, s := range kind.Sets() {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
-	var formatNames []string
-	for _, f := range output.Formats {
-		formatNames = append(formatNames, f.Name+"\t"+f.Doc)
-	}
 	for flag, f := range map[string]cobra.CompletionFunc{
 		"events":            values(events...),
-		"output":            values(formatNames...),
+		"output":            completeOutput,
 		"stats-format":      values("text", "json"),
 		"observer":          values("client", "server", "both"),
 		"args":              values(proc.ArgsNames...),

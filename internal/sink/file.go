@@ -8,12 +8,14 @@ import (
 
 // file is a file that outputs are appended to.
 var file = Kind{
-	Scheme:  "file",
-	Form:    "FORMAT:PATH[,OPTION=VALUE...] or file:///PATH?OPTION=VALUE&...",
-	Doc:     "a file",
-	Format:  "json",
-	Options: []Option{},
-	Open:    func(t *Target) (Sink, error) { return &fileSink{target: t}, nil },
+	Scheme:   "file",
+	Form:     "FORMAT:PATH[,OPTION=VALUE...] or file:///PATH?OPTION=VALUE&...",
+	Doc:      "a file",
+	Delivery: "An event counts as delivered when the kernel has it. After an error, such as a full disk, the block is written again.",
+	Example:  "-o 'json:/var/log/dnshark.json,filter=dns.rcode == \"NXDOMAIN\"'",
+	Format:   "json",
+	Options:  []Option{},
+	Open:     func(t *Target) (Sink, error) { return &fileSink{target: t}, nil },
 }
 
 type fileSink struct {

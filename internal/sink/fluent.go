@@ -28,7 +28,10 @@ var fluent = Kind{
 	Also:   []string{"fluent+tls", "fluent+unix"},
 	Form:   "fluent://HOST[:24224], fluent+tls://HOST[:24224], fluent+unix:///PATH",
 	Doc:    "Fluentd, Fluent Bit and others that speak the Forward protocol, with acknowledgements",
-	Format: "json",
+	Delivery: `A chunk counts as delivered when the receiver has acknowledged it. Without that it is sent again under
+the same chunk id, by which receivers can tell it; its events have the same event_id.`,
+	Example: "-o 'fluent+tls://logs.example?ca=/etc/ssl/logs.pem&shared-key-file=/etc/dnshark/key&tag=dns'",
+	Format:  "json",
 	Options: options(peerOptions, []Option{
 		{"tag", "text", "dnshark", "tag of the events"},
 		{"compression", "one of none, gzip", "none", "of what is sent"},

@@ -4,11 +4,15 @@ import "slices"
 
 // Kind is a kind of sink that users can name.
 type Kind struct {
-	Scheme  string   // of its URL
-	Also    []string // other schemes that it goes by, such as the one with TLS
-	Form    string   // how it is written
-	Doc     string   // a line
-	Options []Option
+	Scheme string   // of its URL
+	Also   []string // other schemes that it goes by, such as the one with TLS
+	Form   string   // how it is written
+	Doc    string   // a line
+	// Delivery says when an event counts as delivered, and what can be lost or come
+	// twice.
+	Delivery string
+	Example  string // of --output
+	Options  []Option
 	// Format is the format of events when the user names none.
 	Format string
 	// Open checks the target and returns its sink, connected or not.
@@ -41,8 +45,8 @@ var Common = []Option{
 	{"batch", "size", "256KB", "how much is gathered at most"},
 }
 
-// find returns the kind with that scheme, or nil.
-func find(scheme string) *Kind {
+// Find returns the kind with that scheme, or nil.
+func Find(scheme string) *Kind {
 	if i := slices.IndexFunc(Kinds, func(k *Kind) bool { return k.Scheme == scheme || slices.Contains(k.Also, scheme) }); i >= 0 {
 		return Kinds[i]
 	}

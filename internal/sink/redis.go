@@ -17,7 +17,11 @@ var redis = Kind{
 	Also:   []string{"rediss", "redis+unix"},
 	Form:   "redis://[USER:PASSWORD@]HOST[:6379][/DATABASE], rediss://..., redis+unix:///PATH",
 	Doc:    "a stream of a Redis server, with fields event_id and event",
-	Format: "json",
+	Delivery: `An entry counts as delivered when the server has answered with its id; whether it outlives the server's end
+is the server's setting (appendfsync). Entries whose answer was lost come again, with the same event_id.
+Of a cluster, name the node that has the key.`,
+	Example: "-o 'rediss://dnshark:${REDIS_PASSWORD}@redis.example/2?stream=dns&maxlen=5000000'",
+	Format:  "json",
 	Options: options(peerOptions, []Option{
 		{"stream", "text", "dnshark", "key of the stream"},
 		{"maxlen", "number", "1000000", "about how many entries the stream keeps; 0: all"},

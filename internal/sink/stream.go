@@ -12,10 +12,15 @@ import (
 
 // stream writes events to a connection, as they would stand in a file.
 var stream = Kind{
-	Scheme:  "tcp",
-	Also:    []string{"tls", "unix"},
-	Form:    "tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH",
-	Doc:     "a stream, every format as in a file; dnstap with its handshake",
+	Scheme: "tcp",
+	Also:   []string{"tls", "unix"},
+	Form:   "tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH",
+	Doc:    "a stream, every format as in a file; dnstap with its handshake",
+	Delivery: `A block counts as delivered when the receiver's kernel has acknowledged it; over a Unix socket, when
+the receiver has read it. So a receiver that dies loses what it had not read, and a block that was cut
+off comes again as a whole on the next connection. dnstap (Frame Streams) is acknowledged at the end
+only. Where nothing may be lost, take fluent, https, redis or a broker.`,
+	Example: "-o 'unix:///run/dnstap.sock?format=dnstap'",
 	Format:  "json",
 	Options: peerOptions,
 	Open: func(t *Target) (Sink, error) {

@@ -18,7 +18,13 @@ var syslog = Kind{
 	Also:   []string{"syslog+tcp", "syslog+tls", "syslog+unix"},
 	Form:   "syslog://HOST[:514], syslog+tcp://HOST[:601], syslog+tls://HOST[:6514], syslog+unix:///PATH",
 	Doc:    "syslog messages (RFC 5424) over UDP, TCP, TLS or a Unix socket",
-	Format: "json",
+	Delivery: `Syslog has no acknowledgements. Over TCP, TLS and Unix sockets a block counts as delivered when the
+receiver's kernel has it; what the receiver had not read when it died is lost. Over UDP, whatever was
+sent counts, and a receiver with a small buffer loses bursts. The id stands in the structured data,
+dnshark@32473, and in JSON too. Messages longer than max are refused, never cut: they would not be JSON any more.
+Receivers have limits too; rsyslog's maxMessageSize is 8k if not told otherwise.`,
+	Example: "-o 'syslog+tls://logs.example?ca=/etc/ssl/logs.pem&facility=local3'",
+	Format:  "json",
 	Options: options(peerOptions, []Option{
 		{"facility", "one of " + strings.Join(facilities[:], ", "), "daemon", "facility of the messages"},
 		{"severity", "one of " + strings.Join(severities[:], ", "), "info", "severity of the messages"},

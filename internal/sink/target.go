@@ -42,7 +42,7 @@ type Target struct {
 func Parse(text string) (*Target, error) {
 	t := &Target{values: map[string]string{}}
 	if scheme, _, ok := strings.Cut(text, "://"); ok && !strings.ContainsAny(scheme, ":,/") {
-		if t.Kind = find(scheme); t.Kind == nil {
+		if t.Kind = Find(scheme); t.Kind == nil {
 			return nil, unknown("kind of output", scheme, schemes())
 		}
 		if err := t.readURL(text); err != nil {

@@ -15,7 +15,12 @@ var webhook = Kind{
 	Also:   []string{"http"},
 	Form:   "https://[USER:PASSWORD@]HOST[:PORT]/PATH",
 	Doc:    "HTTP requests (POST), each with many events",
-	Format: "json",
+	Delivery: `A request counts as delivered when it is answered with 2xx. After 400, 413 and 422 it is sent in smaller
+pieces, so that one event that is refused costs that event alone; all other answers and errors are
+tried again, after 429 and 503 not before Retry-After, but within a minute. A request that is sent
+again has the same Idempotency-Key, unless it was cut in pieces in between. Redirections are not followed.`,
+	Example: "-o 'https://hooks.example/dns?form=array&compression=gzip&token-file=/etc/dnshark/token'",
+	Format:  "json",
 	Options: options([]Option{
 		{"form", "one of ndjson, array", "ndjson", "a body is lines of JSON, or one JSON array"},
 		{"query", "text", "", "query of the URL that is posted to, percent-encoded"},
