@@ -118,3 +118,10 @@ func (r *rate) add(t int64, window int64) uint64 {
 	r.now++
 	return r.now + r.past
 }
+
+// mixed spreads the bits of a sum of hashes.
+func mixed(h uint64) uint64 {
+	h ^= h >> 32
+	h *= 0x9e3779b97f4a7c15
+	return h ^ h>>29
+}

@@ -20,7 +20,6 @@ type c2 struct {
 	beacons *table[beaconKey, beacon]
 	users   *table[uint64, users] // of a domain
 	fluxes  *table[uint64, flux]  // of a name
-	seen    filterSet
 	seed    maphash.Seed
 	decoded []byte
 }
@@ -95,14 +94,16 @@ func (*c2) Threat() string { return "dns_c2" }
 
 // See implements Detector.
 func (c *c2) See(s *Seen, d *Desk) {
-	if s.Class != event.ClassMessage || !s.Response || len(s.Registered) == 0 || s.Allowed ||
+	if s.Class != event.ClassMessage || !s.Response || s.Repeat || len(s.Registered) == 0 || s.Allowed ||
 		s.Meta.SrcPort == portMDNS || within(s.Name, []byte("arpa")) {
 		return
 	}
 	if s.Txn.State == event.StateDuplicate || s.Txn.State == event.StateLate {
 		return
 	}
-	c.beacon(s, d)
+	if speaks(s) {
+		c.beacon(s, d)
+	}
 	if s.Msg.RCode() != dnswire.RCodeNoError {
 		return
 	}
@@ -114,8 +115,26 @@ func (c *c2) See(s *Seen, d *Desk) {
 	}
 }
 
+// speaks reports whether an answer could be one to a beacon: text, or nothing that one
+// could connect to.
+func speaks(s *Seen) bool {
+	if s.Type == dnswire.TypeTXT {
+		return true
+	}
+	for i := range s.Msg.Answer() {
+		r := &s.Msg.Answer()[i]
+		if r.Type == dnswire.TypeTXT {
+			return true
+		}
+		if r.Type == dnswire.TypeA || r.Type == dnswire.TypeAAAA {
+			return inner(addressOf(&s.Msg, r))
+		}
+	}
+	return len(s.Labels) > 0 // NXDOMAIN and the like, below a domain
+}
+
 func (c *c2) beacon(s *Seen, d *Desk) {
-	domain := maphash.Bytes(c.seed, s.Registered)
+	domain := s.DomainHash
 	u := c.users.get(domain)
 	if u == nil {
 		u = c.users.add(domain)
@@ -140,7 +159,7 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 		b.buckets[min(buckets-1, int(perOctave*math.Log2(float64(gap)/1e9)))]++
 		b.last = s.Time
 	}
-	isNew := len(s.Labels) > 0 && !isReversed(s.Labels) && !isDigest(s.Labels) && c.seen.add(domain^maphash.Bytes(c.seed, s.Labels), s.Time)
+	isNew := len(s.Labels) > 0 && !isReversed(s.Labels) && !isDigest(s.Labels) && s.Fresh(s.NameHash, saltBeaconLabels)
 	if isNew {
 		b.names++
 	}
@@ -151,7 +170,7 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 		if ip := addressOf(&s.Msg, r); ip.IsValid() && !inner(ip) {
 			useful = true
 		}
-		if r.Type == dnswire.TypeTXT && r.Len > 8 && !isReversed(s.Labels) && c.seen.add(domain^maphash.Bytes(c.seed, s.Msg.RData(r))+1, s.Time) {
+		if r.Type == dnswire.TypeTXT && r.Len > 8 && !isReversed(s.Labels) && s.Fresh(domain+maphash.Bytes(c.seed, s.Msg.RData(r)), saltBeaconData) {
 			b.contents++
 			b.octets += uint32(r.Len)
 			if len(b.texts) < 3 {
@@ -330,7 +349,7 @@ func (c *c2) flux(s *Seen, d *Desk) {
 	if n == 0 || ttl > fluxTTL {
 		return
 	}
-	key := maphash.Bytes(c.seed, s.Name)
+	key := s.NameHash
 	f := c.fluxes.get(key)
 	if f == nil {
 		f = c.fluxes.add(key)

@@ -5,6 +5,7 @@ package detect
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -20,6 +21,10 @@ type Detector interface {
 	// See looks at one message. It keeps nothing of it.
 	See(s *Seen, d *Desk)
 }
+
+// asker is a Detector that wants to see queries too. Most learn all from answers, and
+// from queries that found none.
+type asker interface{ wantsQuery(s *Seen) bool }
 
 // detectors makes one of each.
 var detectors = []func(*Options) Detector{
@@ -55,7 +60,33 @@ type Seen struct {
 	Registered []byte // the end of Name that somebody registered; empty for public suffixes
 	Labels     []byte // of Name, what stands before Registered, without the dot between them
 	Allowed    bool   // Registered is one of Options.Allow
+	// Hashes of the above, seeded, so that nobody can choose names that collide.
+	ClientHash, PairHash, NameHash, DomainHash uint64
+	// Repeat says that the client had the same answer about the same name before, within
+	// the last hours: most messages are such, and most detectors learn nothing of them.
+	Repeat bool
+	fresh  *filterSet
 }
+
+// Fresh reports whether nobody asked about a hash within the last hours. The salt keeps
+// the questions of detectors apart.
+func (s *Seen) Fresh(hash, salt uint64) bool {
+	return s.fresh.add(hash^salt*0x9e3779b97f4a7c15, s.Time)
+}
+
+// known is Fresh without remembering, the other way round.
+func (s *Seen) known(hash, salt uint64) bool { return s.fresh.has(hash ^ salt*0x9e3779b97f4a7c15) }
+
+// Salts of Fresh.
+const (
+	saltRepeat = iota
+	saltLabels
+	saltData
+	saltMissing
+	saltExists
+	saltBeaconLabels
+	saltBeaconData
+)
 
 // Stage is the step of the line that shows messages to detectors, and adds their
 // alerts to the batch.
@@ -67,20 +98,24 @@ type Stage struct {
 	suffix  suffix.Table
 	name    []byte
 	seen    Seen
+	fresh   filterSet
+	seed    maphash.Seed
 }
 
 type slot struct {
 	Detector
-	off bool
+	asks asker // or nil
+	off  bool
 }
 
 // NewStage returns the stage with the detectors of the threats that are wanted.
 func NewStage(o *Options) *Stage {
-	s := &Stage{options: o}
+	s := &Stage{options: o, seed: maphash.MakeSeed()}
 	s.Desk.incidents = newTable[string, incident](maxIncidents)
 	for _, make := range detectors {
 		if d := make(o); o.Threats == nil || o.Threats(d.Threat()) {
-			s.slots = append(s.slots, slot{Detector: d})
+			asks, _ := d.(asker)
+			s.slots = append(s.slots, slot{Detector: d, asks: asks})
 		}
 	}
 	return s
@@ -96,11 +131,15 @@ func (s *Stage) Process(b *event.Batch) {
 		}
 		s.look(e)
 		for j := range s.slots {
-			if !s.slots[j].off {
-				s.show(&s.slots[j])
+			d := &s.slots[j]
+			if d.off || s.seen.question() && (d.asks == nil || !d.asks.wantsQuery(&s.seen)) {
+				continue
 			}
+			s.show(d)
 		}
-		s.deliver(b, i)
+		if len(s.raised) > 0 {
+			s.deliver(b, i)
+		}
 	}
 	if b.Last {
 		s.end()
@@ -122,12 +161,18 @@ func (s *Stage) show(d *slot) {
 // look fills seen.
 func (s *Stage) look(e *event.Event) {
 	v := &s.seen
-	*v = Seen{Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort}
+	*v = Seen{Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh}
 	if v.Response {
 		v.Client, v.Server, v.ClientPort = e.Meta.DstIP, e.Meta.SrcIP, e.Meta.DstPort
 	}
 	if len(e.Msg.Questions) == 0 {
 		return
+	}
+	if v.question() { // few want it, and they want little
+		v.Type = e.Msg.Questions[0].Type
+		if !s.wanted(v) {
+			return
+		}
 	}
 	q := &e.Msg.Questions[0]
 	v.Type = q.Type
@@ -137,7 +182,43 @@ func (s *Stage) look(e *event.Event) {
 	if before := len(v.Name) - len(v.Registered) - 1; before > 0 && len(v.Registered) > 0 {
 		v.Labels = v.Name[:before]
 	}
+	v.ClientHash = s.hashAddr(v.Client)
+	v.PairHash = v.ClientHash*3 + s.hashAddr(v.Server)
+	v.NameHash = maphash.Bytes(s.seed, v.Name)
+	v.DomainHash = v.NameHash
+	if len(v.Registered) < len(v.Name) {
+		v.DomainHash = maphash.Bytes(s.seed, v.Registered)
+	}
+	v.Repeat = v.Response && !v.Fresh(s.content(v), saltRepeat)
 	v.Allowed = len(s.options.Allow) > 0 && s.options.Allow[string(v.Registered)]
+}
+
+// question reports whether the message is a query that waits for its answer.
+func (s *Seen) question() bool { return !s.Response && s.Class == event.ClassMessage }
+
+func (s *Stage) wanted(v *Seen) bool {
+	for i := range s.slots {
+		if d := &s.slots[i]; !d.off && d.asks != nil && d.asks.wantsQuery(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// hashAddr hashes an address.
+func (s *Stage) hashAddr(a netip.Addr) uint64 {
+	b := a.As16()
+	return maphash.Bytes(s.seed, b[:])
+}
+
+// content hashes who asked what, and what the answer was.
+func (s *Stage) content(v *Seen) uint64 {
+	h := v.PairHash ^ v.NameHash + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
+	records := v.Msg.Answer()
+	for i := range records[:min(len(records), 16)] {
+		h += maphash.Bytes(s.seed, v.Msg.RData(&records[i]))
+	}
+	return h
 }
 
 // deliver adds the alerts that were raised as events, with what is known of the

@@ -2,7 +2,6 @@ package detect
 
 import (
 	"bytes"
-	"hash/maphash"
 	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -16,11 +15,8 @@ import (
 // they look on average, and which words they share.
 type dga struct {
 	clients *table[netip.Addr, guesser]
-	seen    filterSet // client and domain
-	exists  filterSet // domains that resolved for anybody
 	scorer  *namescore.Scorer
 	words   []uint64
-	seed    maphash.Seed
 }
 
 // guesser is a client's last domains that do not exist.
@@ -60,7 +56,7 @@ var meanAtLeast = []struct {
 }{{6, 3}, {8, 2.1}, {10, 1.5}, {20, 0.4}, {40, -0.1}}
 
 func newDGA(*Options) Detector {
-	return &dga{clients: newTable[netip.Addr, guesser](4096), scorer: namescore.New(), seed: maphash.MakeSeed()}
+	return &dga{clients: newTable[netip.Addr, guesser](4096), scorer: namescore.New()}
 }
 
 // Threat implements Detector.
@@ -68,20 +64,19 @@ func (*dga) Threat() string { return "dns_dga" }
 
 // See implements Detector.
 func (g *dga) See(s *Seen, d *Desk) {
-	if s.Class != event.ClassMessage || !s.Response || len(s.Registered) == 0 || s.Allowed || within(s.Name, []byte("arpa")) {
+	if s.Class != event.ClassMessage || !s.Response || s.Repeat || len(s.Registered) == 0 || s.Allowed || within(s.Name, []byte("arpa")) {
 		return
 	}
-	domain := maphash.Bytes(g.seed, s.Registered)
 	switch {
 	case s.Msg.RCode() == dnswire.RCodeNoError:
 		if len(s.Msg.Answer()) > 0 {
-			if g.exists.add(domain, s.Time) {
+			if s.Fresh(s.DomainHash, saltExists) {
 				g.resolved(s, d)
 			}
 		}
 	// Below a domain that exists anything may be missing.
 	case s.Msg.RCode() == dnswire.RCodeNXDomain && (len(s.Labels) == 0 || bytes.Equal(s.Labels, []byte("www"))):
-		if g.seen.add(domain^maphash.Comparable(g.seed, s.Client), s.Time) && !g.exists.has(domain) {
+		if s.Fresh(s.DomainHash+s.ClientHash, saltMissing) && !s.known(s.DomainHash, saltExists) {
 			g.missing(s, d)
 		}
 	}

@@ -70,7 +70,7 @@ type filterSet struct {
 }
 
 const (
-	filterBits   = 1 << 23
+	filterBits   = 1 << 24
 	filterHashes = 4
 	// filterFull is how many entries keep mistakes under 2 %.
 	filterFull = filterBits / 8

@@ -27,7 +27,7 @@ type hijack struct {
 
 // known is what a name was answered with, by anybody.
 type known struct {
-	networks [6]netip.Addr // newest last
+	networks [6]netNumber // newest last
 	n        uint8
 	public   int64 // time of the last public address, 0 when there was none
 }
@@ -47,7 +47,7 @@ type moving struct {
 	fresh      int     // hosts that nobody knew an address of before
 	scores     float32 // of those, summed
 	freshNames []string
-	from       [8]netip.Addr // different networks they come from
+	from       [8]netNumber // different networks they come from
 	nFrom      int
 	answers    uint64
 	names      []string
@@ -106,6 +106,9 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		return
 	}
 	isNew := h.resolver(s)
+	if s.Repeat {
+		return
+	}
 	var set answerSet
 	set.fill(s)
 	private, public := set.split()
@@ -115,13 +118,12 @@ func (h *hijack) See(s *Seen, d *Desk) {
 	if !private.IsValid() && !public.IsValid() {
 		return
 	}
-	key := maphash.Bytes(h.seed, s.Name)
-	k := h.names.get(key)
+	k := h.names.get(s.NameHash)
 	if k == nil {
-		k = h.names.add(key)
+		k = h.names.add(s.NameHash)
 		*k = known{}
 	}
-	domain := maphash.Bytes(h.seed, s.Registered)
+	domain := s.DomainHash
 	if private.IsValid() {
 		h.rebind(s, d, k, &set, private, public, domain)
 	}
@@ -158,11 +160,12 @@ func (h *hijack) target(a netip.Addr, now int64) *moving {
 
 // hashes are a few different hashes.
 type hashes struct {
-	list [64]uint64
+	list [64]uint32
 	n    int
 }
 
-func (h *hashes) add(v uint64) (isNew bool) {
+func (h *hashes) add(hash uint64) (isNew bool) {
+	v := uint32(hash >> 16)
 	if slices.Contains(h.list[:h.n], v) || h.n == len(h.list) {
 		return false
 	}
@@ -205,9 +208,36 @@ func (h *hijack) toLocalhost(s *Seen) bool {
 	return false
 }
 
+// netNumber is a network in few octets: the /24 of IPv4 itself, the /48 of IPv6.
+type netNumber uint64
+
+func numberOf(ip netip.Addr) netNumber {
+	b := ip.As16()
+	if ip.Is4() {
+		return netNumber(b[12])<<16 | netNumber(b[13])<<8 | netNumber(b[14])
+	}
+	n := netNumber(1) << 48
+	for i, o := range b[:6] {
+		n |= netNumber(o) << (40 - 8*i)
+	}
+	return n
+}
+
+// String returns the network's first address.
+func (n netNumber) String() string {
+	if n>>48 == 0 {
+		return netip.AddrFrom4([4]byte{byte(n >> 16), byte(n >> 8), byte(n)}).String()
+	}
+	var b [16]byte
+	for i := range 6 {
+		b[i] = byte(n >> (40 - 8*i))
+	}
+	return netip.AddrFrom16(b).String()
+}
+
 func (k *known) has(set *answerSet) bool {
 	for _, ip := range set.addrs[:set.n] {
-		if slices.Contains(k.networks[:k.n], network(ip)) {
+		if slices.Contains(k.networks[:k.n], numberOf(ip)) {
 			return true
 		}
 	}
@@ -216,7 +246,7 @@ func (k *known) has(set *answerSet) bool {
 
 func (k *known) learn(set *answerSet) {
 	for _, ip := range set.addrs[:set.n] {
-		net := network(ip)
+		net := numberOf(ip)
 		if inner(ip) || slices.Contains(k.networks[:k.n], net) {
 			continue
 		}
@@ -260,7 +290,7 @@ func (h *hijack) rebind(s *Seen, d *Desk, k *known, set *answerSet, private, pub
 		in = h.domains.add(domain)
 		*in = inside{}
 	}
-	name := maphash.Bytes(h.seed, s.Name)
+	name := s.NameHash
 	split := in.names[0] != 0 && in.names[0] != name // others of the domain are in there for good
 	flipped := k.public != 0 && s.Time-k.public < rebindWindow
 	mixed := public.IsValid()
@@ -299,7 +329,7 @@ func (h *hijack) rebind(s *Seen, d *Desk, k *known, set *answerSet, private, pub
 	d.Raise(s, s.Client.String()+" "+string(s.Registered), 1, a)
 }
 
-func texts(list []netip.Addr) []string {
+func texts(list []netNumber) []string {
 	out := []string{}
 	for _, a := range list {
 		out = append(out, a.String())
@@ -310,6 +340,10 @@ func texts(list []netip.Addr) []string {
 // resolver notes who uses whom. It reports whether the client came to this server
 // after it had used others, and nobody else uses it.
 func (h *hijack) resolver(s *Seen) (isNew bool) {
+	// The usual case: the client's first server, and both are known.
+	if c := h.clients.peek(s.Client); c != nil && c.answers > newResolverAfter && c.resolvers[0] == s.Server {
+		return false
+	}
 	r := h.resolvers.get(s.Server)
 	if r == nil {
 		r = h.resolvers.add(s.Server)

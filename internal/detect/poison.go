@@ -16,8 +16,8 @@ import (
 // that the answering server has no say in.
 type poison struct {
 	guesses *table[guessed, guessing]
-	pairs   *table[pair, paired]
-	firsts  *table[answered, firstAnswer]
+	pairs   *table[uint64, paired]
+	firsts  []firstAnswer // by hash; a newer one takes the place
 	races   *table[pair, racing]
 	strays  *table[netip.Addr, straying]
 	seed    maphash.Seed
@@ -50,17 +50,17 @@ type guessing struct {
 // paired counts what came from a server to a client.
 type paired struct{ matched, unmatched uint64 }
 
-// answered is a query that was answered.
-type answered struct {
-	client, server netip.Addr
-	port, id       uint16
+// firstAnswer is the first answer to a query.
+type firstAnswer struct {
+	hash  uint64 // of its addresses, ports and id
+	time  int64
+	addrs [4][16]byte
+	n     uint8 // of addrs
+	rcode uint16
+	hops  uint8
 }
 
-type firstAnswer struct {
-	time int64
-	set  answerSet
-	hops uint8
-}
+const firstAnswers = 1 << 13
 
 type racing struct {
 	start, end int64
@@ -94,7 +94,7 @@ const (
 func newPoison(*Options) Detector {
 	return &poison{
 		seed:    maphash.MakeSeed(),
-		guesses: newTable[guessed, guessing](4096), pairs: newTable[pair, paired](8192), firsts: newTable[answered, firstAnswer](16384),
+		guesses: newTable[guessed, guessing](4096), pairs: newTable[uint64, paired](8192), firsts: make([]firstAnswer, firstAnswers),
 		races: newTable[pair, racing](1024), strays: newTable[netip.Addr, straying](1024),
 	}
 }
@@ -107,17 +107,18 @@ func (p *poison) See(s *Seen, d *Desk) {
 	if s.Class != event.ClassMessage || !s.Response {
 		return
 	}
-	who := pair{s.Client, s.Server}
-	both := p.pairs.get(who)
+	both := p.pairs.get(s.PairHash)
 	if both == nil {
-		both = p.pairs.add(who)
+		both = p.pairs.add(s.PairHash)
 		*both = paired{}
 	}
 	switch s.Txn.State {
 	case event.StateAnswered:
 		both.matched++
 		p.remember(s)
-		p.stray(s, d)
+		if !s.Repeat {
+			p.stray(s, d)
+		}
 	case event.StateDuplicate:
 		p.race(s, d)
 	case event.StateUnsolicited, event.StateMismatched:
@@ -202,23 +203,41 @@ func (p *poison) remember(s *Seen) {
 	if s.Type != dnswire.TypeA && s.Type != dnswire.TypeAAAA || s.Meta.Protocol != 17 {
 		return
 	}
-	key := answered{s.Client, s.Server, s.ClientPort, s.Msg.ID}
-	f := p.firsts.get(key)
-	if f == nil {
-		f = p.firsts.add(key)
+	h := p.query(s)
+	f := &p.firsts[h%firstAnswers]
+	f.hash, f.time, f.hops, f.rcode, f.n = h, s.Time, s.Flow.Hops, uint16(s.Msg.RCode()), 0
+	for i := range s.Msg.Answer() {
+		if ip := addressOf(&s.Msg, &s.Msg.Answer()[i]); ip.IsValid() && int(f.n) < len(f.addrs) {
+			f.addrs[f.n] = ip.As16()
+			f.n++
+		}
 	}
-	*f = firstAnswer{time: s.Time, hops: s.Flow.Hops}
-	f.set.fill(s)
+}
+
+// query hashes what a query and its answers have in common.
+func (p *poison) query(s *Seen) uint64 {
+	return mixed(s.PairHash + uint64(s.ClientPort)<<16 + uint64(s.Msg.ID))
+}
+
+// answers returns the set that was remembered.
+func (f *firstAnswer) answers() (set answerSet) {
+	set.rcode = dnswire.RCode(f.rcode)
+	for _, a := range f.addrs[:f.n] {
+		set.addrs[set.n] = netip.AddrFrom16(a).Unmap()
+		set.n++
+	}
+	return set
 }
 
 func (p *poison) race(s *Seen, d *Desk) {
-	f := p.firsts.get(answered{s.Client, s.Server, s.ClientPort, s.Msg.ID})
-	if f == nil || s.Time-f.time > raceTime || s.Time < f.time {
+	h := p.query(s)
+	f := &p.firsts[h%firstAnswers]
+	if f.hash != h || s.Time-f.time > raceTime || s.Time < f.time {
 		return
 	}
-	var set answerSet
+	set, before := answerSet{}, f.answers()
 	set.fill(s)
-	if set.rcode == f.set.rcode && (set.n == 0 || f.set.n == 0 || set.near(&f.set)) || badSecond(set.rcode) || badSecond(f.set.rcode) {
+	if set.rcode == before.rcode && (set.n == 0 || before.n == 0 || set.near(&before)) || badSecond(set.rcode) || badSecond(before.rcode) {
 		return
 	}
 	jump := f.hops != s.Flow.Hops
@@ -232,7 +251,7 @@ func (p *poison) race(s *Seen, d *Desk) {
 	r.end = s.Time
 	r.count++
 	r.names = sample(r.names, string(s.Name))
-	r.first, r.second = f.set.samples(r.first), set.samples(r.second)
+	r.first, r.second = before.samples(r.first), set.samples(r.second)
 	if jump {
 		r.jumps++
 	}

@@ -27,10 +27,15 @@ func (t *table[K, V]) get(key K) *V {
 	if !ok {
 		return nil
 	}
-	t.unlink(i)
-	t.front(i)
+	if t.slots[0].next != i {
+		t.unlink(i)
+		t.front(i)
+	}
 	return &t.slots[i].value
 }
+
+// len returns how many values there are.
+func (t *table[K, V]) len() int { return len(t.index) }
 
 // peek returns the value or nil, and does not use it.
 func (t *table[K, V]) peek(key K) *V {

@@ -70,6 +70,11 @@ func newTransfer(o *Options) Detector {
 // Threat implements Detector.
 func (*transfer) Threat() string { return "dns_zone_transfer" }
 
+// wantsQuery implements asker.
+func (t *transfer) wantsQuery(s *Seen) bool {
+	return s.Type == dnswire.TypeAXFR || s.Type == dnswire.TypeIXFR || s.Type == dnswire.TypeSOA
+}
+
 const opcodeNotify = 4
 
 // See implements Detector.
@@ -230,6 +235,9 @@ const (
 func (t *transfer) walk(s *Seen, d *Desk) {
 	m := &s.Msg
 	who := pair{s.Client, s.Server}
+	if t.walks.len() == 0 && len(m.Authority()) == 0 {
+		return
+	}
 	w := t.walks.peek(who)
 	if w != nil && len(s.Name) > 0 {
 		name := bytes.TrimPrefix(s.Name, []byte(`\000.`))

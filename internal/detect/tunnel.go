@@ -16,7 +16,6 @@ import (
 // because real tunnels fetch tens of KB in fewer names than any count of names flags.
 type tunnel struct {
 	flows  *flowTable
-	seen   filterSet
 	garble *table[pair, garbled]
 	seed   maphash.Seed
 	lists  *table[uint64, samples] // of those that are about to be told
@@ -27,7 +26,7 @@ type exchange struct {
 	hash       uint64 // of client and domain; 0 when free
 	start, end uint32 // seconds since the Unix epoch
 	up, down   uint32 // octets of new labels, of new data
-	queries    uint32
+	queries    uint32 // that were answered, or found no answer, but for repeated ones
 	names      uint32 // that were new
 	answers    uint32 // data that was new
 	records    uint32 // with data that could be new
@@ -91,26 +90,24 @@ func (t *tunnel) See(s *Seen, d *Desk) {
 	if s.Meta.SrcPort == portMDNS || s.Meta.DstPort == portMDNS {
 		return
 	}
-	if s.Class == event.ClassMessage {
+	if s.Class == event.ClassMessage && (s.Msg.Broken != dnswire.None || t.garble.len() > 0) {
 		t.garbled(s, d)
 	}
-	if len(s.Registered) == 0 || s.Allowed {
+	if len(s.Registered) == 0 || s.Allowed || s.Repeat || !carries(s) {
 		return
 	}
 	now := uint32(s.Time / 1e9)
-	key := maphash.Comparable(t.seed, s.Client) ^ maphash.Bytes(t.seed, s.Registered)
+	key := mixed(s.ClientHash + s.DomainHash)
 	x := t.flows.get(key, now)
 	if now-x.start >= tunnelWindow && now >= x.start { // an hour is over
 		*x = exchange{hash: key, start: now}
 	}
 	x.end = max(x.end, now)
-	if !s.Response && s.Class == event.ClassMessage {
-		x.queries++
-		if odd(s.Type) {
-			x.odd++
-		}
+	x.queries++
+	if odd(s.Type) {
+		x.odd++
 	}
-	if len(s.Labels) > 0 && t.seen.add(key^maphash.Bytes(t.seed, s.Labels), s.Time) {
+	if len(s.Labels) > 0 && s.Fresh(s.NameHash+s.ClientHash, saltLabels) {
 		x.names++
 		x.up += uint32(len(s.Labels))
 		switch {
@@ -126,6 +123,21 @@ func (t *tunnel) See(s *Seen, d *Desk) {
 	if rule := x.judge(); rule != nil {
 		t.report(s, d, x, rule, key)
 	}
+}
+
+// shortLabels is how many octets of labels carry too little: most names have less.
+const shortLabels = 16
+
+// carries reports whether a message can carry enough data to count: long labels, or
+// records of other types than addresses. All counts are of such messages.
+func carries(s *Seen) bool {
+	switch {
+	case len(s.Labels) >= shortLabels:
+		return true
+	case s.Type == dnswire.TypeA || s.Type == dnswire.TypeAAAA || s.Type == dnswire.TypeHTTPS || s.Type == dnswire.TypePTR || s.Type == dnswire.TypeNS || s.Type == dnswire.TypeSOA || s.Type == dnswire.TypeDS || s.Type == dnswire.TypeDNSKEY:
+		return false
+	}
+	return true
 }
 
 // odd reports whether a type is used by tunnels more than by anybody else.
@@ -148,7 +160,7 @@ func (t *tunnel) answer(s *Seen, x *exchange, key uint64) {
 			continue
 		}
 		x.records++
-		if !t.seen.add(key^maphash.Bytes(t.seed, s.Msg.RData(r)), s.Time) {
+		if !s.Fresh(key+maphash.Bytes(t.seed, s.Msg.RData(r)), saltData) {
 			continue
 		}
 		x.answers++
@@ -222,7 +234,7 @@ func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uin
 	id := s.Client.String() + " " + string(s.Registered)
 	value := rule.value(x)
 	if !d.Due("dns_tunnel "+rule.kind+" "+id, rule.severity, value, s.Time) && x.told {
-		if s.Response || x.queries%16 != 0 { // the final figures need not be of the last message
+		if x.queries%8 != 0 { // the final figures need not be of the last message
 			return
 		}
 	}
@@ -233,7 +245,7 @@ func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uin
 		Rule: rule.text, Start: int64(x.start) * 1e9, End: s.Time, Src: s.Client, Domain: string(s.Registered),
 		Value: value, Threshold: rule.threshold, Window: tunnelWindow * 1e9,
 		Evidence: []event.Evidence{
-			{Name: "queries", Number: float64(x.queries)}, {Name: "unique_names", Number: float64(x.names)},
+			{Name: "different_transactions", Number: float64(x.queries)}, {Name: "unique_names", Number: float64(x.names)},
 			{Name: "octets_up", Number: float64(x.up)}, {Name: "octets_down", Number: float64(x.down)},
 			{Name: "octets_per_second", Number: float64(x.up+x.down) / seconds},
 			{Name: "unique_answers", Number: float64(x.answers)}, {Name: "records", Number: float64(x.records)}, {Name: "nxdomain", Number: float64(x.nxdomain)},
