@@ -41,9 +41,12 @@ func (t *Table) Registered(name []byte) []byte {
 }
 
 // Delegated reports whether a name's top-level domain is in the list, as all that
-// exist are. The name is as in Registered, and allocation is the library's.
+// exist are. The name is as in Registered.
 func Delegated(name []byte) bool {
-	suffix, icann := publicsuffix.PublicSuffix(string(name))
+	if len(name) == 0 {
+		return true
+	}
+	suffix, icann := publicsuffix.PublicSuffix(unsafe.String(&name[0], len(name))) // as in find
 	return icann || strings.Contains(suffix, ".")
 }
 

@@ -87,23 +87,32 @@ func main() {
 	events := flag.String("events", "alerts", "`LIST` of events to look for")
 	verbose := flag.Bool("v", false, "print every alert")
 	flag.Parse()
-	var files []string
-	err := filepath.WalkDir(*corpus, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && filepath.Ext(path) == ".pcap" {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil || len(files) == 0 {
-		log.Fatalf("no captures in %s: %v", *corpus, err)
-	}
-	found, wrong := map[string][]result{}, map[string][]result{}
-	for _, f := range files {
-		if err := evaluate(f, strings.Split(*events, ","), found, wrong, *verbose); err != nil {
-			log.Fatalf("%s: %v", f, err)
-		}
+	found, wrong, err := evaluateAll(*corpus, strings.Split(*events, ","), *verbose)
+	if err != nil {
+		log.Fatal(err)
 	}
 	report(found, wrong)
+}
+
+// evaluateAll returns, by event, what became of every threat in the captures of a
+// directory, and the alerts that are about none.
+func evaluateAll(corpus string, events []string, verbose bool) (found, wrong map[string][]result, err error) {
+	found, wrong = map[string][]result{}, map[string][]result{}
+	captures := 0
+	err = filepath.WalkDir(corpus, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".pcap" {
+			return err
+		}
+		captures++
+		if err := evaluate(path, events, found, wrong, verbose); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return nil
+	})
+	if err == nil && captures == 0 {
+		err = fmt.Errorf("no captures in %s", corpus)
+	}
+	return found, wrong, err
 }
 
 // message is what eval remembers of a message, to count those before an alert.
