@@ -6,6 +6,7 @@ import (
 	"errors"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -76,4 +77,31 @@ func TestCgroupPath(t *testing.T) {
 			t.Errorf("%d frames of tasks outside", len(frames))
 		}
 	})
+}
+
+// A process id stands for who has it now, or for whoever has it, also later.
+func TestAnyPID(t *testing.T) {
+	testkit.NeedRoot(t)
+	for _, any := range []bool{false, true} {
+		cmd := exec.Command("sleep", "60")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := uint32(cmd.Process.Pid)
+		src, err := New(Options{Filter: Filter{PIDs: []uint32{pid}, AnyPID: any}})
+		if err != nil {
+			cmd.Process.Kill()
+			cmd.Wait()
+			testkit.Unable(t, "%v", err)
+		}
+		var yes uint8
+		before := src.lane.objs.Traced.Lookup(pid, &yes)
+		cmd.Process.Kill()
+		cmd.Wait()
+		after := src.lane.objs.Traced.Lookup(pid, &yes)
+		if before != nil || (after == nil) != any {
+			t.Errorf("AnyPID %v: %v, and when it had ended %v", any, before, after)
+		}
+		src.Close()
+	}
 }
