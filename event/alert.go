@@ -174,7 +174,7 @@ var alertPaths = []*Path{
 		Name: "alert.severity", Kind: KindText, Doc: "info, low, medium, high or critical; they compare in this order", Count: oneAlert,
 		Text:   func(dst []byte, e *Event, _ int) []byte { return append(dst, e.Alert.Severity.String()...) },
 		Number: func(e *Event, _ int) uint64 { return uint64(e.Alert.Severity) },
-		Code:   func(name string) (uint64, bool) { s, ok := ParseSeverity(name); return uint64(s), ok },
+		Code:   func(name string) (uint64, bool) { s, ok := ParseSeverity(name); return uint64(s), ok }, Ordered: true,
 	},
 	alertText("rule", func(a *Alert) string { return a.Rule }),
 	alertTime("start", func(a *Alert) int64 { return a.Start }),

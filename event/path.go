@@ -45,6 +45,8 @@ type Path struct {
 	// Code returns the number of a value's name, where names stand for numbers:
 	// Text and Number are then both set, and the kind is KindText.
 	Code func(name string) (uint64, bool)
+	// Ordered says that these names compare as their numbers do.
+	Ordered bool
 }
 
 // Values returns how many values the event has.

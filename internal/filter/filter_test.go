@@ -165,6 +165,23 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestOrdered(t *testing.T) {
+	e := &event.Event{Observation: event.Observation{Class: event.ClassAlert, Alert: &event.Alert{Severity: event.SeverityMedium}}}
+	for text, want := range map[string]bool{
+		`alert.severity > "low"`: true, `alert.severity >= medium`: true, `alert.severity < "high"`: true, `alert.severity <= low`: false,
+		`alert.severity > "critical"`: false, `alert.severity == "medium"`: true,
+	} {
+		f, err := Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := f.Match(e); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
 // Errors say where, what, and what was meant.
 func TestErrors(t *testing.T) {
 	for text, want := range map[string]string{
@@ -178,6 +195,8 @@ func TestErrors(t *testing.T) {
 		`(dns.id == 1`:                          `column 13: want ), not the end`,
 		`dns.id in (1, 2]`:                      `column 16: want ), not ]`,
 		`process.comm == curl`:                  `column 17: want a value, not curl; did you mean "curl"?`,
+		`dns.rcode > "NOERROR"`:                 `column 11: > compares numbers, and dns.rcode is of type text`,
+		`alert.severity > "bad"`:                `column 18: alert.severity has no value "bad"`,
 		`process.comm > "a"`:                    `column 14: > compares numbers, and process.comm is of type text`,
 		`answer.ip == "somewhere"`:              `column 14: answer.ip is an address, and "somewhere" is neither that nor a prefix`,
 		`qname =~ "("`:                          "column 10: error parsing regexp: missing closing ): `(`",

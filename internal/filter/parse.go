@@ -279,7 +279,7 @@ func (p *parser) method(c *Compare, kind event.Kind, name string, at int) {
 
 // number reads the right side of < and >.
 func (p *parser) number(c *Compare, kind event.Kind, sign token) {
-	if kind != event.KindNumber && kind != event.KindTime {
+	if kind != event.KindNumber && kind != event.KindTime && (!c.Path.Ordered || c.Func != FuncNone) {
 		p.fail(sign.at, "%s compares numbers, and %s is of type %v", sign.text, c.Path.Name, kind)
 		return
 	}
@@ -442,7 +442,7 @@ func (c *Compare) add(kind event.Kind, text string, quoted bool) (why string) {
 		}
 		c.Texts = append(c.Texts, name)
 	default:
-		if c.Path.Code != nil && c.Func == FuncNone && c.Op == Equal {
+		if c.Path.Code != nil && c.Func == FuncNone && (c.Op >= Equal && c.Op <= AtLeast) {
 			n, ok := c.Path.Code(text)
 			if !ok {
 				return fmt.Sprintf("%s has no value %s", c.Path.Name, strconv.QuoteToASCII(text))

@@ -68,7 +68,7 @@ func randomEvent(t testing.TB, r *rand.Rand) *event.Event {
 	e.Meta.DstIP = randomAddr(r, e.Meta.SrcIP.Is4())
 	e.Packet = event.Packet{Version: 4, TTL: uint8(r.IntN(3)), TCPSeq: r.Uint32()}
 	if e.Class == event.ClassAlert {
-		e.Alert = &event.Alert{Threat: "dns_tunnel", Kind: "rebinding", Start: e.Time, End: e.Time, Src: e.Meta.SrcIP, Domain: "example.com"}
+		e.Alert = &event.Alert{Severity: event.Severity(r.IntN(5)), Threat: "dns_tunnel", Kind: "rebinding", Start: e.Time, End: e.Time, Src: e.Meta.SrcIP, Domain: "example.com"}
 	}
 	if e.HasMessage() {
 		e.Txn = event.Transaction{State: event.State(r.IntN(8)), Latency: r.Int64N(3)*1000 - 1}
@@ -170,7 +170,11 @@ func randomExpr(r *rand.Rand, e *event.Event, paths []*event.Path, depth int) st
 		if r.IntN(2) == 0 {
 			return fmt.Sprintf("%s in (%s, %s)", p.Name, Quote(string(p.Text(nil, e, 0))), Quote(string(p.Text(nil, e, n-1))))
 		}
-		return fmt.Sprintf("%s %s %s", p.Name, pick(r, "==", "!="), Quote(string(p.Text(nil, e, 0))))
+		ops := []string{"==", "!="}
+		if p.Ordered {
+			ops = append(ops, "<", "<=", ">", ">=")
+		}
+		return fmt.Sprintf("%s %s %s", p.Name, pick(r, ops...), Quote(string(p.Text(nil, e, 0))))
 	}
 	if p.Kind == event.KindName && r.IntN(2) == 0 {
 		return pick(r, fmt.Sprintf("%s.under(%s)", p.Name, value()), fmt.Sprintf("%s.under(%s, %s)", p.Name, value(), value()),

@@ -102,7 +102,7 @@ func (q *query) compare(c *Compare) {
 	switch {
 	case c.Func == FuncDomain:
 		form = FormDomain
-	case c.Func == FuncNone && c.Op == Equal && c.Path.Code != nil:
+	case c.Func == FuncNone && c.Path.Code != nil && c.Numbers != nil:
 		form = FormCode
 	}
 	column, ok := q.columns.Column(c.Path, form)
