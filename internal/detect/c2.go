@@ -17,16 +17,11 @@ import (
 // fast flux. Periodic look-ups alone are no alert, for monitoring and update checks are
 // more regular than any malware: a beacon also has one client and new content each time.
 type c2 struct {
-	beacons *table[beaconKey, beacon]
-	users   *table[uint64, users] // of a domain
-	fluxes  *table[uint64, flux]  // of a name
+	beacons *cache[beacon]
+	users   *cache[users] // of a domain
+	fluxes  *cache[flux]  // of a name
 	seed    maphash.Seed
 	decoded []byte
-}
-
-type beaconKey struct {
-	client netip.Addr
-	domain uint64
 }
 
 // users are the clients of a domain, as far as it matters: one or more.
@@ -85,7 +80,7 @@ const (
 
 func newC2(*Options) Detector {
 	return &c2{
-		seed: maphash.MakeSeed(), beacons: newTable[beaconKey, beacon](1 << 15), users: newTable[uint64, users](1 << 16), fluxes: newTable[uint64, flux](4096),
+		seed: maphash.MakeSeed(), beacons: newCache[beacon](1 << 15), users: newCache[users](1 << 16), fluxes: newCache[flux](4096),
 	}
 }
 
@@ -135,9 +130,9 @@ func speaks(s *Seen) bool {
 
 func (c *c2) beacon(s *Seen, d *Desk) {
 	domain := s.DomainHash
-	u := c.users.get(domain)
+	u := c.users.get(domain, s.Time)
 	if u == nil {
-		u = c.users.add(domain)
+		u = c.users.add(domain, s.Time)
 		*u = users{client: s.Client}
 	}
 	if u.client != s.Client {
@@ -146,11 +141,13 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 	if u.many {
 		return
 	}
-	key := beaconKey{s.Client, domain}
-	b := c.beacons.get(key)
-	if b == nil || s.Time-b.last > beaconGap {
-		c.beacons.drop(key)
-		b = c.beacons.add(key)
+	key := domain + s.ClientHash
+	b := c.beacons.get(key, s.Time)
+	if b == nil {
+		b = c.beacons.add(key, s.Time)
+		b.last = 0
+	}
+	if s.Time-b.last > beaconGap {
 		*b = beacon{start: s.Time, last: s.Time, lowTTL: math.MaxUint32, samples: b.samples[:0], texts: b.texts[:0]}
 	}
 	b.queries++
@@ -350,9 +347,9 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		return
 	}
 	key := s.NameHash
-	f := c.fluxes.get(key)
+	f := c.fluxes.get(key, s.Time)
 	if f == nil {
-		f = c.fluxes.add(key)
+		f = c.fluxes.add(key, s.Time)
 		*f = flux{start: s.Time, samples: f.samples[:0]}
 	}
 	f.end = s.Time

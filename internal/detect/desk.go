@@ -13,7 +13,14 @@ import (
 type Desk struct {
 	Raised    uint64 // alerts and updates
 	incidents *table[string, incident]
-	raised    []*event.Alert
+	raised    []raised
+}
+
+// raised is an alert that is to be told.
+type raised struct {
+	alert   *event.Alert
+	at      int // of its message in the batch, -1: see trigger
+	trigger event.Observation
 }
 
 const (
@@ -67,7 +74,7 @@ func (d *Desk) Raise(s *Seen, key string, size float64, a *event.Alert) {
 	}
 	a.Severity = max(a.Severity, in.severity)
 	in.note(s)
-	d.tell(in, a)
+	d.tell(in, a, s.at)
 	in.told = size
 }
 
@@ -86,11 +93,16 @@ func (in *incident) note(s *Seen) {
 	}
 }
 
-func (d *Desk) tell(in *incident, a *event.Alert) {
+func (d *Desk) tell(in *incident, a *event.Alert, at int) {
 	a.ID, a.Update = in.id, in.update
 	in.update++
 	in.end, in.severity, in.newest = a.End, a.Severity, nil
-	d.raised = append(d.raised, a)
+	r := raised{alert: a, at: at}
+	if at < 0 {
+		r.trigger = in.trigger
+		r.trigger.Time = a.End
+	}
+	d.raised = append(d.raised, r)
 	d.Raised++
 }
 
@@ -99,19 +111,7 @@ func (d *Desk) end() {
 	d.incidents.each(func(_ string, in *incident) {
 		if in.newest != nil {
 			in.newest.Severity = max(in.newest.Severity, in.severity)
-			d.tell(in, in.newest)
+			d.tell(in, in.newest, -1)
 		}
 	})
-}
-
-// last returns who an incident's last message was about.
-func (d *Desk) last(a *event.Alert) (o *event.Observation) {
-	o = &event.Observation{}
-	d.incidents.each(func(_ string, in *incident) {
-		if in.id == a.ID {
-			*o = in.trigger
-			o.Time = a.End
-		}
-	})
-	return o
 }

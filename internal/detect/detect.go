@@ -61,11 +61,12 @@ type Seen struct {
 	Labels     []byte // of Name, what stands before Registered, without the dot between them
 	Allowed    bool   // Registered is one of Options.Allow
 	// Hashes of the above, seeded, so that nobody can choose names that collide.
-	ClientHash, PairHash, NameHash, DomainHash uint64
+	ClientHash, ServerHash, PairHash, NameHash, DomainHash uint64
 	// Repeat says that the client had the same answer about the same name before, within
 	// the last hours: most messages are such, and most detectors learn nothing of them.
 	Repeat bool
 	fresh  *filterSet
+	at     int // in the batch
 }
 
 // Fresh reports whether nobody asked about a hash within the last hours. The salt keeps
@@ -96,8 +97,8 @@ type Stage struct {
 	options *Options
 	slots   []slot
 	suffix  suffix.Table
-	name    []byte
-	seen    Seen
+	names   []byte // of seen
+	seen    []Seen // the messages of the batch
 	fresh   filterSet
 	seed    maphash.Seed
 }
@@ -123,31 +124,27 @@ func NewStage(o *Options) *Stage {
 
 // Process is the stage's step.
 func (s *Stage) Process(b *event.Batch) {
-	n := len(b.Events)
-	for i := range n {
-		e := &b.Events[i]
-		if !e.HasMessage() {
-			continue
+	s.seen, s.names = s.seen[:0], s.names[:0]
+	for i := range b.Events {
+		if e := &b.Events[i]; e.HasMessage() {
+			s.look(e, i)
 		}
-		s.look(e)
-		for j := range s.slots {
-			d := &s.slots[j]
-			if d.off || s.seen.question() && (d.asks == nil || !d.asks.wantsQuery(&s.seen)) {
-				continue
-			}
+	}
+	for j := range s.slots {
+		if d := &s.slots[j]; !d.off {
 			s.show(d)
 		}
-		if len(s.raised) > 0 {
-			s.deliver(b, i)
-		}
+	}
+	if len(s.raised) > 0 {
+		s.deliver(b)
 	}
 	if b.Last {
 		s.end()
-		s.deliver(b, -1)
+		s.deliver(b)
 	}
 }
 
-// show guards the line: whatever is wrong in a detector, only that one ends.
+// show shows a detector the batch. Whatever is wrong in there, only that one ends.
 func (s *Stage) show(d *slot) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -155,13 +152,19 @@ func (s *Stage) show(d *slot) {
 			s.Failed = append(s.Failed, fmt.Sprintf("%s: %v", d.Threat(), v))
 		}
 	}()
-	d.See(&s.seen, &s.Desk)
+	for i := range s.seen {
+		v := &s.seen[i]
+		if v.question() && (d.asks == nil || !d.asks.wantsQuery(v)) {
+			continue
+		}
+		d.See(v, &s.Desk)
+	}
 }
 
-// look fills seen.
-func (s *Stage) look(e *event.Event) {
-	v := &s.seen
-	*v = Seen{Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh}
+// look adds a message to seen, if anybody wants it.
+func (s *Stage) look(e *event.Event, at int) {
+	v := s.next()
+	*v = Seen{at: at, Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh}
 	if v.Response {
 		v.Client, v.Server, v.ClientPort = e.Meta.DstIP, e.Meta.SrcIP, e.Meta.DstPort
 	}
@@ -171,19 +174,22 @@ func (s *Stage) look(e *event.Event) {
 	if v.question() { // few want it, and they want little
 		v.Type = e.Msg.Questions[0].Type
 		if !s.wanted(v) {
+			s.seen = s.seen[:len(s.seen)-1]
 			return
 		}
 	}
 	q := &e.Msg.Questions[0]
 	v.Type = q.Type
-	s.name = e.Msg.AppendNameLower(s.name[:0], q.Name)
-	v.Name = s.name
+	from := len(s.names)
+	s.names = e.Msg.AppendNameLower(s.names, q.Name)
+	v.Name = s.names[from:len(s.names):len(s.names)]
 	v.Registered = s.suffix.Registered(v.Name)
 	if before := len(v.Name) - len(v.Registered) - 1; before > 0 && len(v.Registered) > 0 {
 		v.Labels = v.Name[:before]
 	}
 	v.ClientHash = s.hashAddr(v.Client)
-	v.PairHash = v.ClientHash*3 + s.hashAddr(v.Server)
+	v.ServerHash = s.hashAddr(v.Server)
+	v.PairHash = v.ClientHash*3 + v.ServerHash
 	v.NameHash = maphash.Bytes(s.seed, v.Name)
 	v.DomainHash = v.NameHash
 	if len(v.Registered) < len(v.Name) {
@@ -191,6 +197,16 @@ func (s *Stage) look(e *event.Event) {
 	}
 	v.Repeat = v.Response && !v.Fresh(s.content(v), saltRepeat)
 	v.Allowed = len(s.options.Allow) > 0 && s.options.Allow[string(v.Registered)]
+}
+
+// next returns room in seen.
+func (s *Stage) next() *Seen {
+	if len(s.seen) == cap(s.seen) {
+		s.seen = append(s.seen, Seen{})
+	} else {
+		s.seen = s.seen[:len(s.seen)+1]
+	}
+	return &s.seen[len(s.seen)-1]
 }
 
 // question reports whether the message is a query that waits for its answer.
@@ -222,17 +238,18 @@ func (s *Stage) content(v *Seen) uint64 {
 }
 
 // deliver adds the alerts that were raised as events, with what is known of the
-// message at trigger, or of none.
-func (s *Stage) deliver(b *event.Batch, trigger int) {
-	for i, a := range s.raised {
+// messages that made them.
+func (s *Stage) deliver(b *event.Batch) {
+	for i := range s.raised {
+		r := &s.raised[i]
 		e := b.Next()
-		if trigger >= 0 {
-			e.Observation = b.Events[trigger].Observation
+		if r.at >= 0 {
+			e.Observation = b.Events[r.at].Observation
 		} else {
-			e.Observation = *s.last(a)
+			e.Observation = r.trigger
 		}
-		e.Class, e.Kinds, e.Txn, e.Alert = event.ClassAlert, 0, event.Transaction{}, a
-		s.raised[i] = nil
+		e.Class, e.Kinds, e.Txn, e.Alert = event.ClassAlert, 0, event.Transaction{}, r.alert
+		*r = raised{}
 	}
 	s.raised = s.raised[:0]
 }

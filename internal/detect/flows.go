@@ -1,64 +1,77 @@
 package detect
 
-// flowTable holds exchanges by hash: four places each, of which the one that was
-// silent for longest gives way. It grows with what comes, up to a limit.
-type flowTable struct {
-	slots []exchange
-	used  int
-	limit int
+// cache is a map from hashes that holds a bounded number of values: four places for
+// each hash, of which the one that was not used for longest gives way. It grows with
+// what comes, needs no memory for links, and touches few cache lines.
+type cache[V any] struct {
+	tags   []uint64 // 0: free
+	used   []uint32 // seconds
+	values []V
+	n      int
+	limit  int
 }
 
 const ways = 4
 
-func newFlowTable(limit int) *flowTable {
-	return &flowTable{slots: make([]exchange, 1<<10), limit: limit}
+func newCache[V any](limit int) *cache[V] {
+	c := &cache[V]{limit: limit}
+	c.make(min(limit, 256))
+	return c
 }
 
-// get returns the exchange with that hash, new or old. The pointer is good until the
-// next call.
-func (t *flowTable) get(hash uint64, now uint32) *exchange {
-	hash |= 1
-	if 4*t.used > 3*len(t.slots) && len(t.slots) < t.limit {
-		t.grow()
-	}
-	x := t.place(hash)
-	if x.hash != hash {
-		if x.hash == 0 {
-			t.used++
-		}
-		*x = exchange{hash: hash, start: now}
-	}
-	return x
+func (c *cache[V]) make(size int) {
+	c.tags, c.used, c.values, c.n = make([]uint64, size), make([]uint32, size), make([]V, size), 0
 }
 
-// place returns where a hash is, or should be.
-func (t *flowTable) place(hash uint64) *exchange {
-	set := t.slots[int(hash>>8)%(len(t.slots)/ways)*ways:][:ways]
-	oldest := 0
-	for i := range set {
-		if set[i].hash == hash {
-			return &set[i]
+// get returns the value of a hash, which is used now, or nil. The pointer is good until
+// the next add.
+func (c *cache[V]) get(hash uint64, now int64) *V {
+	hash = mixed(hash) | 1
+	set := c.set(hash)
+	for i, tag := range c.tags[set : set+ways] {
+		if tag == hash {
+			c.used[set+i] = uint32(now / 1e9)
+			return &c.values[set+i]
 		}
-		if set[i].hash == 0 || set[oldest].hash != 0 && set[i].end < set[oldest].end {
+	}
+	return nil
+}
+
+func (c *cache[V]) set(hash uint64) int { return int(hash>>20) & (len(c.tags)/ways - 1) * ways }
+
+// add returns the value of a hash that is not there yet, as it was left by the one that
+// gave way.
+func (c *cache[V]) add(hash uint64, now int64) *V {
+	if 4*c.n > 3*len(c.tags) && len(c.tags) < c.limit {
+		old := *c
+		c.make(2 * len(old.tags))
+		for i, tag := range old.tags {
+			if tag != 0 {
+				at := c.place(tag)
+				c.tags[at], c.used[at], c.values[at] = tag, old.used[i], old.values[i]
+			}
+		}
+	}
+	hash = mixed(hash) | 1
+	at := c.place(hash)
+	c.tags[at], c.used[at] = hash, uint32(now/1e9)
+	return &c.values[at]
+}
+
+// place returns the place that a new hash takes.
+func (c *cache[V]) place(hash uint64) int {
+	set := c.set(hash)
+	oldest := set
+	for i := set; i < set+ways; i++ {
+		if c.tags[i] == 0 {
+			c.n++
+			return i
+		}
+		if c.used[i] < c.used[oldest] {
 			oldest = i
 		}
 	}
-	return &set[oldest]
-}
-
-func (t *flowTable) grow() {
-	old := t.slots
-	t.slots, t.used = make([]exchange, 2*len(old)), 0
-	for i := range old {
-		if old[i].hash == 0 {
-			continue
-		}
-		x := t.place(old[i].hash)
-		if x.hash == 0 {
-			t.used++
-		}
-		*x = old[i]
-	}
+	return oldest
 }
 
 // filterSet remembers what it was shown, with few mistakes (it then says old of what

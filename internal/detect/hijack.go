@@ -15,12 +15,12 @@ import (
 // Internet into the client's own network (rebinding), many unrelated names that
 // move to one address, and resolvers that give such answers.
 type hijack struct {
-	names     *table[uint64, known]  // by hash of the name
-	domains   *table[uint64, inside] // registered domains with names in private networks
-	sinks     *table[sink, holes]    // where block lists send names
-	targets   *table[netip.Addr, moving]
-	resolvers *table[netip.Addr, resolver] // how many clients use one
-	clients   *table[netip.Addr, client]
+	names     *cache[known]       // by hash of the name
+	domains   *cache[inside]      // registered domains with names in private networks
+	sinks     *table[sink, holes] // where block lists send names
+	targets   *cache[moving]
+	resolvers *cache[resolver] // how many clients use one
+	clients   *cache[client]
 	seed      maphash.Seed
 	scorer    *namescore.Scorer
 }
@@ -90,9 +90,9 @@ const (
 
 func newHijack(*Options) Detector {
 	return &hijack{
-		seed: maphash.MakeSeed(), scorer: namescore.New(), names: newTable[uint64, known](1 << 16), domains: newTable[uint64, inside](4096),
-		sinks: newTable[sink, holes](1024), targets: newTable[netip.Addr, moving](4096),
-		resolvers: newTable[netip.Addr, resolver](4096), clients: newTable[netip.Addr, client](8192),
+		seed: maphash.MakeSeed(), scorer: namescore.New(), names: newCache[known](1 << 16), domains: newCache[inside](4096),
+		sinks: newTable[sink, holes](1024), targets: newCache[moving](4096),
+		resolvers: newCache[resolver](4096), clients: newCache[client](8192),
 	}
 }
 
@@ -118,9 +118,9 @@ func (h *hijack) See(s *Seen, d *Desk) {
 	if !private.IsValid() && !public.IsValid() {
 		return
 	}
-	k := h.names.get(s.NameHash)
+	k := h.names.get(s.NameHash, s.Time)
 	if k == nil {
-		k = h.names.add(s.NameHash)
+		k = h.names.add(s.NameHash, s.Time)
 		*k = known{}
 	}
 	domain := s.DomainHash
@@ -148,10 +148,14 @@ func (h *hijack) See(s *Seen, d *Desk) {
 
 // target returns what is known of an address that names have as their only one.
 func (h *hijack) target(a netip.Addr, now int64) *moving {
-	m := h.targets.get(a)
-	if m == nil || now-m.end > driftWindow {
-		h.targets.drop(a)
-		m = h.targets.add(a)
+	b := a.As16()
+	hash := maphash.Bytes(h.seed, b[:])
+	m := h.targets.get(hash, now)
+	if m == nil {
+		m = h.targets.add(hash, now)
+		m.end = 0
+	}
+	if now-m.end > driftWindow {
 		*m = moving{start: now, names: m.names[:0], before: m.before[:0], freshNames: m.freshNames[:0]}
 	}
 	m.end = now
@@ -285,9 +289,9 @@ func (h *hijack) rebind(s *Seen, d *Desk, k *known, set *answerSet, private, pub
 		}
 		listed = note(sk.domains[:3], domain)
 	}
-	in := h.domains.get(domain)
+	in := h.domains.get(domain, s.Time)
 	if in == nil {
-		in = h.domains.add(domain)
+		in = h.domains.add(domain, s.Time)
 		*in = inside{}
 	}
 	name := s.NameHash
@@ -341,21 +345,21 @@ func texts(list []netNumber) []string {
 // after it had used others, and nobody else uses it.
 func (h *hijack) resolver(s *Seen) (isNew bool) {
 	// The usual case: the client's first server, and both are known.
-	if c := h.clients.peek(s.Client); c != nil && c.answers > newResolverAfter && c.resolvers[0] == s.Server {
+	if c := h.clients.get(s.ClientHash, s.Time); c != nil && c.answers > newResolverAfter && c.resolvers[0] == s.Server {
 		return false
 	}
-	r := h.resolvers.get(s.Server)
+	r := h.resolvers.get(s.ServerHash, s.Time)
 	if r == nil {
-		r = h.resolvers.add(s.Server)
+		r = h.resolvers.add(s.ServerHash, s.Time)
 		*r = resolver{}
 	}
 	if i := slices.Index(r.clients[:r.n], s.Client); i < 0 && r.n < len(r.clients) {
 		r.clients[r.n] = s.Client
 		r.n++
 	}
-	c := h.clients.get(s.Client)
+	c := h.clients.get(s.ClientHash, s.Time)
 	if c == nil {
-		c = h.clients.add(s.Client)
+		c = h.clients.add(s.ClientHash, s.Time)
 		*c = client{since: s.Time}
 	}
 	c.answers++

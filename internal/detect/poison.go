@@ -16,7 +16,7 @@ import (
 // that the answering server has no say in.
 type poison struct {
 	guesses *table[guessed, guessing]
-	pairs   *table[uint64, paired]
+	pairs   *cache[paired]
 	firsts  []firstAnswer // by hash; a newer one takes the place
 	races   *table[pair, racing]
 	strays  *table[netip.Addr, straying]
@@ -94,7 +94,7 @@ const (
 func newPoison(*Options) Detector {
 	return &poison{
 		seed:    maphash.MakeSeed(),
-		guesses: newTable[guessed, guessing](4096), pairs: newTable[uint64, paired](8192), firsts: make([]firstAnswer, firstAnswers),
+		guesses: newTable[guessed, guessing](4096), pairs: newCache[paired](8192), firsts: make([]firstAnswer, firstAnswers),
 		races: newTable[pair, racing](1024), strays: newTable[netip.Addr, straying](1024),
 	}
 }
@@ -107,9 +107,9 @@ func (p *poison) See(s *Seen, d *Desk) {
 	if s.Class != event.ClassMessage || !s.Response {
 		return
 	}
-	both := p.pairs.get(s.PairHash)
+	both := p.pairs.get(s.PairHash, s.Time)
 	if both == nil {
-		both = p.pairs.add(s.PairHash)
+		both = p.pairs.add(s.PairHash, s.Time)
 		*both = paired{}
 	}
 	switch s.Txn.State {

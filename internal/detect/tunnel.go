@@ -15,7 +15,7 @@ import (
 // before): a method of constant memory after ibHH (NDSS 2024), in both directions,
 // because real tunnels fetch tens of KB in fewer names than any count of names flags.
 type tunnel struct {
-	flows  *flowTable
+	flows  *cache[exchange]
 	garble *table[pair, garbled]
 	seed   maphash.Seed
 	lists  *table[uint64, samples] // of those that are about to be told
@@ -23,7 +23,6 @@ type tunnel struct {
 
 // exchange is what a client and a domain exchanged in the hour at hand.
 type exchange struct {
-	hash       uint64 // of client and domain; 0 when free
 	start, end uint32 // seconds since the Unix epoch
 	up, down   uint32 // octets of new labels, of new data
 	queries    uint32 // that were answered, or found no answer, but for repeated ones
@@ -72,7 +71,7 @@ const (
 
 func newTunnel(*Options) Detector {
 	return &tunnel{
-		seed: maphash.MakeSeed(), flows: newFlowTable(1 << 20), lists: newTable[uint64, samples](2048),
+		seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 20), lists: newTable[uint64, samples](2048),
 		garble: newTable[pair, garbled](4096),
 	}
 }
@@ -98,9 +97,12 @@ func (t *tunnel) See(s *Seen, d *Desk) {
 	}
 	now := uint32(s.Time / 1e9)
 	key := mixed(s.ClientHash + s.DomainHash)
-	x := t.flows.get(key, now)
-	if now-x.start >= tunnelWindow && now >= x.start { // an hour is over
-		*x = exchange{hash: key, start: now}
+	x := t.flows.get(key, s.Time)
+	if x == nil {
+		x = t.flows.add(key, s.Time)
+		*x = exchange{start: now}
+	} else if now-x.start >= tunnelWindow && now >= x.start { // an hour is over
+		*x = exchange{start: now}
 	}
 	x.end = max(x.end, now)
 	x.queries++
