@@ -187,7 +187,7 @@ func (g *growth) measure(c synth.Capture, x int) (*size, error) {
 	}
 	s := &size{X: x, Capture: c, Octets: info.Size()}
 	// That every query met its answer, and the file is in the page cache.
-	err = run.Output([]string{g.dnshark, "read", "-o", "none", file}, nil, func(out io.Reader) error {
+	err = run.Output([]string{g.dnshark, "read", "-e", "net_packet_dns_response", "-o", "none", file}, nil, func(out io.Reader) error {
 		text, err := io.ReadAll(out)
 		if m := answered.FindSubmatch(text); c.Responses > 0 && (m == nil || string(m[1]) != strconv.Itoa(c.Responses)) {
 			return fmt.Errorf("%d answers were to be paired:\n%s", c.Responses, text)
@@ -198,7 +198,7 @@ func (g *growth) measure(c synth.Capture, x int) (*size, error) {
 		return nil, err
 	}
 	for range g.rounds {
-		u, err := run.Measure([]string{g.dnshark, "read", "-q", "-o", "json", file})
+		u, err := run.Measure([]string{g.dnshark, "read", "-q", "-e", "net_packet_dns_response", "-o", "json", file})
 		if err != nil {
 			return nil, err
 		}
@@ -216,7 +216,7 @@ func (g *growth) cores(c synth.Capture) (list []*cores, err error) {
 	if err := c.Write(file); err != nil {
 		return nil, err
 	}
-	argv := []string{g.dnshark, "read", "-q", "--host", "host", "-o", "json", file}
+	argv := []string{g.dnshark, "read", "-q", "--host", "host", "-e", "net_packet_dns_response", "-o", "json", file}
 	env := func(procs int) string { return "GOMAXPROCS=" + strconv.Itoa(procs) }
 	for procs := 1; procs <= runtime.NumCPU(); procs *= 2 {
 		k := &cores{Procs: procs}

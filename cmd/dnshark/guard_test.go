@@ -34,10 +34,11 @@ var guardLoads = []struct {
 	write func(*testing.T, *testkit.Capture, int)
 	args  []string
 }{
-	{"udp-json", guardUDP, []string{"-o", "json"}},
-	{"udp-table", guardUDP, []string{"-o", "table"}},
-	{"udp-none", guardUDP, []string{"-o", "none"}},
-	{"tcp-json", guardTCP, []string{"-o", "json"}},
+	{"udp-json", guardUDP, []string{"-e", "net_packet_dns_response", "-o", "json"}},
+	{"udp-table", guardUDP, []string{"-e", "net_packet_dns_response", "-o", "table"}},
+	{"udp-none", guardUDP, []string{"-e", "net_packet_dns_response", "-o", "none"}},
+	{"udp-detect", guardUDP, []string{"-o", "none"}},
+	{"tcp-json", guardTCP, []string{"-e", "net_packet_dns_response", "-o", "json"}},
 }
 
 func TestGuardInstructions(t *testing.T) {

@@ -61,7 +61,6 @@ type moving struct {
 type resolver struct {
 	clients [8]netip.Addr
 	n       int
-	moves   uint64 // answers that moved a name to a target of several
 }
 
 type client struct {

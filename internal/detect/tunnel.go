@@ -71,7 +71,7 @@ const (
 
 func newTunnel(*Options) Detector {
 	return &tunnel{
-		seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 20), lists: newTable[uint64, samples](2048),
+		seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 18), lists: newTable[uint64, samples](2048),
 		garble: newTable[pair, garbled](4096),
 	}
 }
