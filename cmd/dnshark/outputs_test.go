@@ -24,7 +24,7 @@ filter and queue:
 
 A queue keeps what its receiver does not take yet, up to ` + "`queue`" + `; what is more is dropped and counted, and
 neither the capture nor another output waits. ` + "`dnshark read`" + ` waits: it drops nothing. Deliveries that fail
-are tried again with growing pauses of up to 15 s. At the end dnshark waits 10 s for what is still there. The
+are tried again with growing pauses of up to 9 s. At the end dnshark waits 10 s for what is still there. The
 summary and ` + "`--metrics`" + ` tell for each output what became of its events: delivered, waiting, overflow,
 refused (the receiver will never take it) or abandoned (dnshark ended first).
 

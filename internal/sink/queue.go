@@ -47,7 +47,8 @@ type Queue struct {
 
 const (
 	firstPause = 100 * time.Millisecond
-	maxPause   = 10 * time.Second
+	// maxPause lets a sink that works again have its events within 10 s.
+	maxPause = 6 * time.Second
 	// maxAfter bounds for how long a receiver can send us away.
 	maxAfter = time.Minute
 	// maxFree bounds the blocks that are kept to be used again.

@@ -152,9 +152,8 @@ func (o *Option) wrong(value string) string {
 	case "size":
 		_, err = ParseSize(value)
 	case "time":
-		var d time.Duration
-		if d, err = time.ParseDuration(value); err != nil || d < 0 {
-			return "a time is a number with ms, s, m or h"
+		if _, err := ParseTime(value); err != nil {
+			return err.Error()
 		}
 	case "number":
 		_, err = strconv.ParseUint(value, 10, 31)
@@ -201,7 +200,7 @@ func (t *Target) Size(name string) int64 {
 }
 
 func (t *Target) Time(name string) time.Duration {
-	d, _ := time.ParseDuration(t.value(name))
+	d, _ := ParseTime(t.value(name))
 	return d
 }
 
@@ -252,6 +251,20 @@ func ParseSize(text string) (int64, error) {
 		return 0, fmt.Errorf("%q is no size; sizes are as 64KB, 100MB, 1GB", text)
 	}
 	return n * unit, nil
+}
+
+// ParseTime reads a length of time: what time.ParseDuration reads, or days, as 7d.
+func ParseTime(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < 0 {
+		return 0, errors.New("a time is a number with ms, s, m, h or d")
+	}
+	return d, nil
 }
 
 func unknown(what, name string, known []string) error {
