@@ -101,8 +101,9 @@ func (r *reporter) accounts() []account {
 	}
 	for _, o := range r.outputs {
 		s := o.Queue.Stats()
-		accounts = append(accounts, account{"output " + o.Target.Name, []count{{s.Events, "events"}}, []count{
-			{s.Delivered, "delivered"}, {s.Waiting, "waiting"}, {s.Overflow, "overflow"}, {s.Refused, "refused"}, {s.Abandoned, "abandoned"},
+		accounts = append(accounts, account{"output " + o.Target.Name, []count{{s.Events, "events"}, {s.Recovered, "recovered"}}, []count{
+			{s.Delivered, "delivered"}, {s.Waiting, "waiting"}, {s.Spooled, "spooled"}, {s.Overflow, "overflow"}, {s.Refused, "refused"}, {s.Abandoned, "abandoned"},
+			{s.Dropped, "dropped_oldest"}, {s.Damaged, "damaged"},
 		}})
 	}
 	return accounts

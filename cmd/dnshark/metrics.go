@@ -56,10 +56,11 @@ func (r *reporter) answer() {
 			n := o.Queue.Stats()
 			s.Outputs = append(s.Outputs, metrics.Output{
 				Name: o.Target.Name, Target: o.Target.String(), Format: o.Target.Format,
-				Events: n.Events, Waiting: n.Waiting, Queued: n.Queued, Octets: n.Octets, Retries: n.Retries, Up: o.Queue.Err() == nil,
+				Events: n.Events + n.Recovered, Waiting: n.Waiting + n.Spooled, Queued: n.Queued, Octets: n.Octets, Retries: n.Retries, Up: o.Queue.Err() == nil,
 				Outcomes: []metrics.Count{
 					{What: "delivered", N: n.Delivered}, {What: "overflow", N: n.Overflow},
 					{What: "refused", N: n.Refused}, {What: "abandoned", N: n.Abandoned},
+					{What: "dropped_oldest", N: n.Dropped}, {What: "damaged", N: n.Damaged},
 				},
 			})
 		}

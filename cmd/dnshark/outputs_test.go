@@ -26,7 +26,8 @@ A queue keeps what its receiver does not take yet, up to ` + "`queue`" + `; what
 neither the capture nor another output waits. ` + "`dnshark read`" + ` waits: it drops nothing. Deliveries that fail
 are tried again with growing pauses of up to 9 s. At the end dnshark waits 10 s for what is still there. The
 summary and ` + "`--metrics`" + ` tell for each output what became of its events: delivered, waiting, overflow,
-refused (the receiver will never take it) or abandoned (dnshark ended first).
+refused (the receiver will never take it) or abandoned (dnshark ended first). What has to outlive a receiver
+that is away, or a crash, goes through the disk: ` + "`spool`" + `, see [the spool](spool.md).
 
 Events of JSON formats carry ` + "`event_id`" + ` where each is a message of its own: HOST-BOOT-OUTPUT-NUMBER. It
 is the same when an event comes twice, and no other event has it.

@@ -115,7 +115,13 @@ func (r *reporter) print(end bool) {
 // also counts what is of interest beside the accounts.
 func (r *reporter) also() []count {
 	p := r.table.Stats
+	var spoolFailed, spoolBad uint64
+	for _, o := range r.outputs {
+		s := o.Queue.Stats()
+		spoolFailed, spoolBad = spoolFailed+s.SpoolFailed, spoolBad+s.SpoolBad
+	}
 	return []count{
+		{spoolFailed, "spool_failed"}, {spoolBad, "spool_bad"},
 		{r.lane.Stats().Truncated, "packets_cut"},
 		{r.birthsLost(), "births_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
 		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},

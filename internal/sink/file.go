@@ -22,7 +22,7 @@ var file = Kind{
 	Form:   "FORMAT:PATH[,OPTION=VALUE...] or file:///PATH?OPTION=VALUE&...",
 	Doc:    "a file, also a named pipe",
 	Delivery: "An event counts as delivered when the kernel has it. What was written of a block before an error, such\n" +
-		"as a full disk, is taken back, and the block written again. docs/files.md tells all of files.",
+		"as a full disk, is taken back, and the block written again. docs/files.md tells more.",
 	Example: "-o json:/var/log/dnshark.json,rotate=100MB,keep=14,compress=zstd",
 	Format:  "json",
 	Options: []Option{

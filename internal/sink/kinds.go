@@ -43,6 +43,8 @@ var Common = []Option{
 	{"queue", "size", "16MB", "how much may wait; what is more is dropped and counted"},
 	{"linger", "time", "200ms", "for how long events are gathered"},
 	{"batch", "size", "256KB", "how much is gathered at most"},
+	{"spool", "size", "", "keep events on disk until they are delivered, at most so much; then the oldest are dropped"},
+	{"spool-dir", "text", "", "where; default: " + spoolRoot + "/NAME"},
 }
 
 // Find returns the kind with that scheme, or nil.

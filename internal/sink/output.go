@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"math/bits"
 	"os"
 	"strconv"
@@ -51,7 +52,17 @@ func (o *Output) Start(patient bool) error {
 		}
 	}
 	t := o.Target
-	o.Queue = NewQueue(o.Sink, t.Size("queue"), patient, t.Log)
+	if limit := t.Size("spool"); limit > 0 {
+		dir, err := t.spoolDir()
+		if err != nil {
+			return err
+		}
+		if o.Queue, err = newSpooled(o.Sink, t.Size("queue"), patient, t.Log, dir, limit); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+	} else {
+		o.Queue = NewQueue(o.Sink, t.Size("queue"), patient, t.Log)
+	}
 	o.block, o.linger, o.full = &Block{}, t.Time("linger"), int(max(1, t.Size("batch")))
 	o.next, o.source = firstSequence(), source(o.Host, t.Name)
 	return nil

@@ -12,16 +12,23 @@ import (
 
 // Stats count events and octets of one output.
 type Stats struct {
-	Events    uint64 // that the output was to deliver: the sum of the next five
+	Events    uint64 // that the output was to deliver
+	Recovered uint64 // that an earlier run has left in the spool; with Events, the sum of the next eight
 	Delivered uint64 // the receiver has them
 	Waiting   uint64 // in the queue
+	Spooled   uint64 // in the spool: at the end, for a later run
 	Overflow  uint64 // dropped: the queue was full
 	Refused   uint64 // dropped: the receiver will never take them
 	Abandoned uint64 // dropped: dnshark ended first
+	Dropped   uint64 // dropped: the spool was full, and they were the oldest
+	Damaged   uint64 // dropped: the spool had them, and what is there cannot be read
 
 	Octets  uint64 // of Events, encoded
 	Queued  uint64 // octets of Waiting
 	Retries uint64 // deliveries that failed and were tried again
+	// SpoolFailed counts batches that could not be written to the spool at once,
+	// SpoolBad what was found there and is no record.
+	SpoolFailed, SpoolBad uint64
 }
 
 // Queue carries blocks from the line to a sink.
@@ -30,6 +37,7 @@ type Queue struct {
 	log     func(format string, args ...any)
 	bound   int64 // octets that may wait
 	patient bool  // whoever puts waits for room
+	disk    *disk // nil without a spool
 
 	mu     sync.Mutex
 	stats  Stats
@@ -58,10 +66,15 @@ const (
 // NewQueue starts a goroutine that delivers. A patient queue never drops: Put
 // waits, for what reads a file can wait.
 func NewQueue(s Sink, bound int64, patient bool, log func(format string, args ...any)) *Queue {
+	q := newQueue(s, bound, patient, log)
+	go q.run()
+	return q
+}
+
+func newQueue(s Sink, bound int64, patient bool, log func(format string, args ...any)) *Queue {
 	q := &Queue{sink: s, log: log, bound: bound, patient: patient, done: make(chan struct{})}
 	q.turn = sync.NewCond(&q.mu)
 	q.ctx, q.cancel = context.WithCancel(context.Background())
-	go q.run()
 	return q
 }
 
@@ -108,9 +121,6 @@ func (q *Queue) run() {
 			return
 		}
 		refused, err := q.deliver(b)
-		if refused > 0 {
-			q.log("%v; %d events dropped", err, refused)
-		}
 		q.finish(b, refused, err)
 	}
 }
@@ -129,6 +139,11 @@ func (q *Queue) finish(b *Block, refused int, err error) {
 	default:
 		q.stats.Abandoned += n
 	}
+	q.release(b)
+}
+
+// release takes the first block away, locked.
+func (q *Queue) release(b *Block) {
 	q.blocks = q.blocks[1:]
 	q.octets -= int64(len(b.Text))
 	if b.reset(); len(q.free) < maxFree {
@@ -153,39 +168,60 @@ func (q *Queue) next() *Block {
 // deliver tries until the sink has the block, refused it or some of its events for
 // good, or nothing more is to be tried.
 func (q *Queue) deliver(b *Block) (refused int, err error) {
-	pause := firstPause
-	for {
+	for pause := firstPause; ; {
 		if err := q.ctx.Err(); err != nil {
 			return 0, err
 		}
-		err := q.sink.Deliver(q.ctx, b)
-		refused, final := refusal(b, err)
-		if final {
-			if q.last.Swap(nil) != nil && err == nil {
-				q.log("works again")
-			}
+		refused, final, err := q.try(b)
+		if final || q.ctx.Err() != nil {
 			return refused, err
 		}
-		if q.ctx.Err() != nil {
-			return 0, err
+		pause = q.wait(pause, err)
+	}
+}
+
+// try delivers once. It reports whether that was the last word.
+func (q *Queue) try(b *Block) (refused int, final bool, err error) {
+	err = q.sink.Deliver(q.ctx, b)
+	if refused, final = refusal(b, err); final {
+		if q.last.Swap(nil) != nil && err == nil {
+			q.log("works again")
 		}
-		if q.last.Swap(&err) == nil {
-			q.log("%v; trying again", err)
+		if refused > 0 {
+			q.log("%v; %d events dropped", err, refused)
 		}
-		q.mu.Lock()
-		q.stats.Retries++
-		q.mu.Unlock()
-		// Jitter: agents that lost the same broker must not all come back at once.
-		wait := pause/2 + rand.N(pause)
-		var a *after
-		if errors.As(err, &a) {
-			wait = max(wait, min(a.wait, maxAfter))
-		}
-		select {
-		case <-time.After(wait):
-		case <-q.ctx.Done():
-		}
-		pause = min(2*pause, maxPause)
+		return refused, true, err
+	}
+	if q.ctx.Err() != nil {
+		return 0, false, err
+	}
+	if q.last.Swap(&err) == nil {
+		q.log("%v; trying again", err)
+	}
+	q.mu.Lock()
+	q.stats.Retries++
+	q.mu.Unlock()
+	return 0, false, err
+}
+
+// wait waits before a delivery that failed is tried again, and returns for how long
+// next time.
+func (q *Queue) wait(pause time.Duration, err error) time.Duration {
+	// Jitter: agents that lost the same broker must not all come back at once.
+	wait := pause/2 + rand.N(pause)
+	var a *after
+	if errors.As(err, &a) {
+		wait = max(wait, min(a.wait, maxAfter))
+	}
+	q.sleep(wait)
+	return min(2*pause, maxPause)
+}
+
+// sleep sleeps, unless nothing more is to be tried.
+func (q *Queue) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-q.ctx.Done():
 	}
 }
 
@@ -215,22 +251,29 @@ func (q *Queue) Err() error {
 // Stats returns the counters.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	s := q.stats
 	s.Queued = uint64(q.octets)
+	q.mu.Unlock()
+	if q.disk != nil {
+		s.SpoolBad = q.disk.bad()
+	}
 	return s
 }
 
-// Close delivers what waits, for as long as grace, and closes the sink. It returns
-// an error when events were lost.
+// Close delivers what waits, for as long as grace, and closes the sink. What is in
+// a spool may stay there. It returns an error when events were lost.
 func (q *Queue) Close(grace time.Duration) error {
 	q.mu.Lock()
 	q.closed = true
 	q.turn.Broadcast()
 	q.mu.Unlock()
-	select {
-	case <-q.done:
-	case <-time.After(grace):
+	if q.disk != nil {
+		q.disk.finish(grace)
+	} else {
+		select {
+		case <-q.done:
+		case <-time.After(grace):
+		}
 	}
 	q.cancel()
 	q.mu.Lock()
@@ -238,6 +281,9 @@ func (q *Queue) Close(grace time.Duration) error {
 	q.mu.Unlock()
 	<-q.done
 	err := q.sink.Close()
+	if q.disk != nil {
+		err = errors.Join(err, q.disk.close())
+	}
 	if n := q.Stats().Abandoned; n > 0 {
 		why := q.Err()
 		if why == nil {
