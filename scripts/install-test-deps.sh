@@ -12,6 +12,7 @@ named:bind9
 dnsperf:dnsperf
 tshark:tshark
 valgrind:valgrind
+strace:strace
 ip:iproute2
 iptables-legacy:iptables
 busybox:busybox-static

@@ -44,7 +44,7 @@ var Common = []Option{
 	{"linger", "time", "200ms", "for how long events are gathered"},
 	{"batch", "size", "256KB", "how much is gathered at most"},
 	{"spool", "size", "", "keep events on disk until they are delivered, at most so much; then the oldest are dropped"},
-	{"spool-dir", "text", "", "where; default: " + spoolRoot + "/NAME"},
+	{"spool-dir", "path", "", "where; default: " + spoolRoot + "/NAME"},
 }
 
 // Find returns the kind with that scheme, or nil.

@@ -53,11 +53,8 @@ func (o *Output) Start(patient bool) error {
 	}
 	t := o.Target
 	if limit := t.Size("spool"); limit > 0 {
-		dir, err := t.spoolDir()
-		if err != nil {
-			return err
-		}
-		if o.Queue, err = newSpooled(o.Sink, t.Size("queue"), patient, t.Log, dir, limit); err != nil {
+		var err error
+		if o.Queue, err = newSpooled(o.Sink, t.Size("queue"), patient, t.Log, t.spoolDir(), limit); err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
 	} else {

@@ -52,10 +52,7 @@ type result struct {
 
 // spoolDir is where the target's spool is. Events of another format would not be
 // understood, so each format has its own.
-func (t *Target) spoolDir() (string, error) {
-	if limit, batch := t.Size("spool"), t.Size("batch"); limit < max(1<<20, 4*batch) {
-		return "", fmt.Errorf("spool=%s: at least 1MB, and four times batch=", t.Text("spool"))
-	}
+func (t *Target) spoolDir() string {
 	dir := t.Text("spool-dir")
 	if dir == "" {
 		name := t.Name
@@ -69,12 +66,24 @@ func (t *Target) spoolDir() (string, error) {
 			}
 			name = fmt.Sprintf("%s_%016x", kind, h.Sum64())
 		}
-		if strings.Trim(name, ".") == "" {
-			return "", fmt.Errorf("name=%s: no name for a directory", name)
-		}
 		dir = filepath.Join(spoolRoot, name)
 	}
-	return filepath.Join(dir, cmp.Or(t.Format, "default")), nil
+	return filepath.Join(dir, cmp.Or(t.Format, "default"))
+}
+
+// checkSpool refuses what no spool can be.
+func (t *Target) checkSpool() error {
+	switch {
+	case !t.Given("spool"):
+		if t.Given("spool-dir") {
+			return errors.New("spool-dir= needs spool=, how much may be there")
+		}
+	case t.Size("spool") < max(1<<20, 4*t.Size("batch")):
+		return fmt.Errorf("spool=%s: at least 1MB, and four times batch=", t.Text("spool"))
+	case t.Name != "" && strings.Trim(t.Name, ".") == "":
+		return fmt.Errorf("name=%s: no name for a directory", t.Name)
+	}
+	return nil
 }
 
 // newSpooled is NewQueue with a spool. A disk that fails at the moment is no error.

@@ -135,7 +135,7 @@ func (t *Target) check() error {
 	if strings.Trim(t.Name, idOctets) != "" {
 		return fmt.Errorf("name=%s: letters, digits, '.' and '_' only", t.Name)
 	}
-	return nil
+	return t.checkSpool()
 }
 
 func (t *Target) options() []Option {
