@@ -44,7 +44,7 @@ func (s *streamSink) dnstap() bool { return s.target.Format == "dnstap" }
 func (s *streamSink) hello(conn net.Conn) error {
 	if s.dnstap() {
 		if err := frameStreamsReady(conn); err != nil {
-			return fmt.Errorf("Frame Streams handshake: %w", err)
+			return fmt.Errorf("handshake of Frame Streams: %w", err)
 		}
 	}
 	_, err := conn.Write(s.target.Header(nil))

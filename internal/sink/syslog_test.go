@@ -191,7 +191,7 @@ func TestSyslogRsyslog(t *testing.T) {
 		l.Close()
 		driver := ""
 		if transport == "tls" {
-			driver = fmt.Sprintf(`StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"`)
+			driver = `StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"`
 		}
 		conf, out := filepath.Join(dir, transport+".conf"), filepath.Join(dir, transport+".out")
 		if err := os.WriteFile(conf, fmt.Appendf(nil, `
