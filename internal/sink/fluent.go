@@ -77,7 +77,7 @@ func openFluent(t *Target) (Sink, error) {
 	if t.Text("compression") == "gzip" {
 		f.gzip = gzip.NewWriter(nil)
 	}
-	p.hello = f.hello
+	p.hello, p.greets = f.hello, f.key.given()
 	return f, nil
 }
 

@@ -44,7 +44,7 @@ func batch(b *event.Batch, n int) {
 // An output whose receiver accepts and never answers delays neither the line nor
 // another output; what it loses is counted.
 func TestDeadOutput(t *testing.T) {
-	const batches, each = 3000, 64
+	const batches, each = 1500, 64
 	hold := make(chan struct{})
 	dead := listen(t, "tcp", nil, func(net.Conn) { <-hold })
 	t.Cleanup(func() { close(hold) }) // before the listener waits
@@ -53,7 +53,7 @@ func TestDeadOutput(t *testing.T) {
 	// compared has one that takes everything at once.
 	alive, other := "file://"+path+"?queue=1GB", "file:///dev/null?queue=1GB"
 	run := func(urls ...string) time.Duration {
-		outputs := &Outputs{Grace: 500 * time.Millisecond}
+		outputs := &Outputs{Grace: 200 * time.Millisecond}
 		for _, url := range urls {
 			outputs.List = append(outputs.List, start(t, url))
 		}
@@ -84,7 +84,7 @@ func TestDeadOutput(t *testing.T) {
 	}
 	for _, url := range []string{"http://" + dead.address, "fluent://" + dead.address, "redis://" + dead.address} {
 		best := 0.0
-		for range 3 {
+		for range 2 {
 			with, without := run(alive, url+"?queue=1MB&timeout=1m"), run(alive, other)
 			best = max(best, float64(without)/float64(with))
 		}

@@ -23,6 +23,8 @@ type peer struct {
 	tls              *tls.Config // nil: without
 	// hello says what each connection begins with; nil: nothing.
 	hello func(net.Conn) error
+	// greets says that the peer speaks first.
+	greets bool
 
 	conn net.Conn
 	raw  net.Conn // conn, or what carries its TLS
@@ -62,7 +64,7 @@ func (t *Target) newPeer(port string) (*peer, error) {
 // is over when ctx ends or the timeout is. After an error the connection is closed.
 func (p *peer) do(ctx context.Context, exchange func(net.Conn) error) error {
 	deadline := time.Now().Add(p.timeout)
-	if p.conn != nil && p.look() != nil {
+	if p.conn != nil && p.look(time.Millisecond) != nil {
 		p.drop()
 	}
 	fresh := p.conn == nil
@@ -105,20 +107,24 @@ func (p *peer) connect(ctx context.Context) error {
 	if p.tls == nil {
 		return nil
 	}
-	conn := tls.Client(raw, p.tls)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn, begin := tls.Client(raw, p.tls), time.Now()
+	p.conn = conn
+	if err = conn.HandshakeContext(ctx); err == nil && !p.greets {
+		// A TLS 1.3 server says only afterwards that it does not want our certificate, or none.
+		err = p.look(min(10*time.Millisecond+time.Since(begin), time.Second))
+	}
+	if err != nil {
 		p.drop()
 		return fmt.Errorf("TLS: %w", err)
 	}
-	p.conn = conn
 	return nil
 }
 
-// look returns nil while the connection stands, as far as the kernel knows, io.EOF
-// when the peer has closed it, and another error when it broke. What the peer says
-// unasked is thrown away, as much of it as fits one look.
-func (p *peer) look() error {
-	if err := p.conn.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+// look returns nil while the connection stands, as far as the kernel knows or gets to
+// know meanwhile, io.EOF when the peer has closed it, and another error when it broke.
+// What the peer says unasked is thrown away, as much of it as fits one look.
+func (p *peer) look(wait time.Duration) error {
+	if err := p.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return err
 	}
 	var unasked [4096]byte
@@ -144,13 +150,13 @@ func (p *peer) received() error {
 		// A peer that goes without having read everything breaks the connection; one that
 		// read everything closes it.
 		if left == 0 {
-			if err := p.look(); err != nil && !errors.Is(err, io.EOF) {
+			if err := p.look(time.Millisecond); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
 			return nil
 		}
 		if pause > time.Millisecond {
-			if err := p.look(); err != nil {
+			if err := p.look(time.Millisecond); err != nil {
 				return fmt.Errorf("the receiver closed the connection: %w", err)
 			}
 		}

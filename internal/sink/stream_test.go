@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -38,7 +39,7 @@ func TestStream(t *testing.T) {
 			case "unix":
 				network, config = "unix", nil
 			case "mtls":
-				config.ClientAuth = 4 // RequireAndVerifyClientCert
+				config.ClientAuth = tls.RequireAndVerifyClientCert
 			}
 			var got lines
 			r := listen(t, network, config, func(c net.Conn) { got.read(c) })
@@ -99,6 +100,16 @@ func TestStreamVerifies(t *testing.T) {
 			t.Errorf("%q: %v", options, err)
 		}
 	}
+	// Nor does a server that wants a certificate of ours take lines without.
+	strict := ca.server.Clone()
+	strict.ClientAuth = tls.RequireAndVerifyClientCert
+	r = listen(t, "tcp", strict, func(c net.Conn) { got.read(c) })
+	for range 5 {
+		s, _ := open(t, "tls://"+r.address+"?ca="+ca.path)
+		if err := deliver(t, s, block(1, 1)); err == nil || !strings.Contains(err.Error(), "TLS") {
+			t.Errorf("without a certificate: %v", err)
+		}
+	}
 	if len(got.get()) > 0 {
 		t.Error("lines for a stranger")
 	}
@@ -107,7 +118,7 @@ func TestStreamVerifies(t *testing.T) {
 // Whoever reads slowly, never, or goes without having read is noticed within the
 // timeout, and an end of dnshark is noticed at once.
 func TestStreamDeadReceivers(t *testing.T) {
-	hold := make(chan struct{})
+	hold, big := make(chan struct{}), block(1, 20_000)
 	defer close(hold)
 	for name, handle := range map[string]func(net.Conn){
 		"never reads": func(net.Conn) { <-hold },
@@ -127,7 +138,7 @@ func TestStreamDeadReceivers(t *testing.T) {
 		s, _ = open(t, "unix://"+r.address+"?timeout=1h")
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		begin = time.Now()
-		if err := s.Deliver(ctx, block(1, 100_000)); err == nil || time.Since(begin) > 2*time.Second {
+		if err := s.Deliver(ctx, big); err == nil || time.Since(begin) > 2*time.Second {
 			t.Errorf("%s: %v after %v", name, err, time.Since(begin))
 		}
 		cancel()
