@@ -216,6 +216,13 @@ func (o *options) openOutputs(live bool) (*writer, error) {
 	return &writer{Writer: outputs, outputs: outputs.List, once: once, begin: func() {}, end: outputs.Close}, nil
 }
 
+// hurry lets no output wait for its receiver any more.
+func (w *writer) hurry() {
+	for _, o := range w.outputs {
+		o.Queue.Hurry()
+	}
+}
+
 // close writes everything, once. It takes how the run ended, and returns that
 // with what went wrong now.
 func (w *writer) close(err error) error {

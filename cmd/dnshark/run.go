@@ -59,6 +59,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		return err
 	}
 	defer func() { err = writer.close(err) }()
+	defer context.AfterFunc(ctx, writer.hurry)()
 	lanes, err := src.Open(1)
 	if err != nil {
 		return err

@@ -94,11 +94,11 @@ var standIns = map[string]func(t *testing.T) (url string, came func() []string){
 		})
 		return "syslog+tcp://" + r.address + "?max=1MB", got.get
 	},
-	"http": func(t *testing.T) (string, func() []string) {
+	"https": func(t *testing.T) (string, func() []string) {
 		var got lines
 		return serve(t, "http", nil, func(_ http.ResponseWriter, r *http.Request) { got.read(r.Body) }), got.get
 	},
-	"http, array": func(t *testing.T) (string, func() []string) {
+	"https, array": func(t *testing.T) (string, func() []string) {
 		var got lines
 		return serve(t, "http", nil, func(_ http.ResponseWriter, r *http.Request) {
 			text, _ := io.ReadAll(r.Body)
@@ -180,6 +180,19 @@ func TestHostileMessages(t *testing.T) {
 				}
 				compare(t, came(), want)
 			})
+		}
+	}
+}
+
+// elsewhere are kinds whose own tests show that messages stay whole, with servers of
+// their own.
+var elsewhere = []string{"file", "kafka", "nats", "clickhouse", "loki", "elastic", "otlp"}
+
+// Every kind of sink has its stand-in.
+func TestStandIns(t *testing.T) {
+	for _, k := range Kinds {
+		if standIns[k.Scheme] == nil && !slices.ContainsFunc(k.Schemes(), func(s string) bool { return slices.Contains(elsewhere, s) }) {
+			t.Errorf("%s has none: do hostile names stay inside its messages?", k.Scheme)
 		}
 	}
 }

@@ -39,13 +39,14 @@ type Queue struct {
 	patient bool  // whoever puts waits for room
 	disk    *disk // nil without a spool
 
-	mu     sync.Mutex
-	stats  Stats
-	turn   *sync.Cond // something was put, taken or closed
-	blocks []*Block
-	octets int64 // in blocks
-	free   []*Block
-	closed bool
+	mu      sync.Mutex
+	hurried bool // patience is over
+	stats   Stats
+	turn    *sync.Cond // something was put, taken or closed
+	blocks  []*Block
+	octets  int64 // in blocks
+	free    []*Block
+	closed  bool
 
 	ctx    context.Context // ends when nothing more is tried
 	cancel context.CancelFunc
@@ -85,7 +86,7 @@ func (q *Queue) Put(b *Block) *Block {
 	defer q.mu.Unlock()
 	q.stats.Events += uint64(b.Events)
 	q.stats.Octets += uint64(len(b.Text))
-	for q.patient && !q.fits(b) && q.ctx.Err() == nil {
+	for q.patient && !q.hurried && !q.fits(b) && q.ctx.Err() == nil {
 		q.turn.Wait()
 	}
 	if !q.fits(b) {
@@ -103,6 +104,14 @@ func (q *Queue) Put(b *Block) *Block {
 		return next
 	}
 	return &Block{}
+}
+
+// Hurry lets Put wait no more: the user wants dnshark to end.
+func (q *Queue) Hurry() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.hurried = true
+	q.turn.Broadcast()
 }
 
 // fits reports whether there is room. One block always fits an empty queue.

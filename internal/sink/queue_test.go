@@ -113,6 +113,16 @@ func TestQueueBound(t *testing.T) {
 	if err := q.Close(testGrace); err != nil || q.Stats().Delivered != 100 {
 		t.Error(err, q.Stats())
 	}
+	// Who is in a hurry does not wait.
+	s = &script{hold: make(chan struct{})}
+	q = NewQueue(s, 1, true, t.Logf)
+	q.Put(block(0, 10))
+	time.AfterFunc(20*time.Millisecond, q.Hurry)
+	q.Put(block(1, 10))
+	close(s.hold)
+	if err := q.Close(testGrace); err != nil || q.Stats().Overflow != 10 || q.Stats().Delivered != 10 {
+		t.Error(err, q.Stats())
+	}
 	// A block larger than the queue fits an empty one.
 	s = &script{}
 	q = NewQueue(s, 1, false, t.Logf)
