@@ -92,7 +92,7 @@ func (f *forwarder) take(tag string, packed []byte, options map[string]any, chun
 	var records []any
 	for in := msgp.NewReader(bytes.NewReader(packed)); ; {
 		entry, err := in.ReadArrayHeader()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		at := msgp.RawExtension{}

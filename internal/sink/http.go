@@ -172,7 +172,7 @@ func (c *httpClient) post(ctx context.Context, path string, query url.Values, he
 	if err != nil {
 		// A connection on which nothing came must not be taken again.
 		c.client.CloseIdleConnections()
-		if ctx.Err() == context.DeadlineExceeded {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return nil, fmt.Errorf("the receiver took longer than %v", c.target.timeout())
 		}
 		var inside *url.Error
