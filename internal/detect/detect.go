@@ -62,8 +62,8 @@ type Seen struct {
 	Allowed    bool   // Registered is one of Options.Allow
 	// Hashes of the above, seeded, so that nobody can choose names that collide.
 	ClientHash, ServerHash, PairHash, NameHash, DomainHash uint64
-	// Repeat says that the client had the same answer about the same name before, within
-	// the last hours: most messages are such, and most detectors learn nothing of them.
+	// Repeat says that the client had the same answer about the same name not long ago:
+	// most messages are such, and most detectors learn nothing of them.
 	Repeat bool
 	fresh  *filterSet
 	at     int // in the batch
@@ -80,8 +80,7 @@ func (s *Seen) known(hash, salt uint64) bool { return s.fresh.has(hash ^ salt*0x
 
 // Salts of Fresh.
 const (
-	saltRepeat = iota
-	saltLabels
+	saltLabels = iota
 	saltData
 	saltMissing
 	saltExists
@@ -100,6 +99,7 @@ type Stage struct {
 	names   []byte // of seen
 	seen    []Seen // the messages of the batch
 	fresh   filterSet
+	recent  []uint64 // contents, each at its own place
 	seed    maphash.Seed
 }
 
@@ -111,7 +111,7 @@ type slot struct {
 
 // NewStage returns the stage with the detectors of the threats that are wanted.
 func NewStage(o *Options) *Stage {
-	s := &Stage{options: o, seed: maphash.MakeSeed()}
+	s := &Stage{options: o, seed: maphash.MakeSeed(), recent: make([]uint64, 1<<16)}
 	s.Desk.incidents = newTable[string, incident](maxIncidents)
 	for _, make := range detectors {
 		if d := make(o); o.Threats == nil || o.Threats(d.Threat()) {
@@ -195,7 +195,12 @@ func (s *Stage) look(e *event.Event, at int) {
 	if len(v.Registered) < len(v.Name) {
 		v.DomainHash = maphash.Bytes(s.seed, v.Registered)
 	}
-	v.Repeat = v.Response && !v.Fresh(s.content(v), saltRepeat)
+	if v.Response {
+		h := s.content(v)
+		recent := &s.recent[h%uint64(len(s.recent))]
+		v.Repeat = *recent == h
+		*recent = h
+	}
 	v.Allowed = len(s.options.Allow) > 0 && s.options.Allow[string(v.Registered)]
 }
 
@@ -229,12 +234,12 @@ func (s *Stage) hashAddr(a netip.Addr) uint64 {
 
 // content hashes who asked what, and what the answer was.
 func (s *Stage) content(v *Seen) uint64 {
-	h := v.PairHash ^ v.NameHash + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
+	h := v.PairHash + v.NameHash*7 + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
 	records := v.Msg.Answer()
 	for i := range records[:min(len(records), 16)] {
 		h += maphash.Bytes(s.seed, v.Msg.RData(&records[i]))
 	}
-	return h
+	return mixed(h)
 }
 
 // deliver adds the alerts that were raised as events, with what is known of the
