@@ -24,7 +24,7 @@ type Detector interface {
 
 // asker is a Detector that wants to see queries too. Most learn all from answers, and
 // from queries that found none.
-type asker interface{ wantsQuery(s *Seen) bool }
+type asker interface{ wantsQuery(dnswire.Type) bool }
 
 // detectors makes one of each.
 var detectors = []func(*Options) Detector{
@@ -154,7 +154,7 @@ func (s *Stage) show(d *slot) {
 	}()
 	for i := range s.seen {
 		v := &s.seen[i]
-		if v.question() && (d.asks == nil || !d.asks.wantsQuery(v)) {
+		if v.question() && v.Msg.Broken == dnswire.None && (d.asks == nil || !d.asks.wantsQuery(v.Type)) {
 			continue
 		}
 		d.See(v, &s.Desk)
@@ -163,6 +163,9 @@ func (s *Stage) show(d *slot) {
 
 // look adds a message to seen, if anybody wants it.
 func (s *Stage) look(e *event.Event, at int) {
+	if !e.Msg.Flags.Response() && e.Class == event.ClassMessage && !s.wanted(e) {
+		return
+	}
 	v := s.next()
 	*v = Seen{at: at, Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh}
 	if v.Response {
@@ -170,13 +173,6 @@ func (s *Stage) look(e *event.Event, at int) {
 	}
 	if len(e.Msg.Questions) == 0 {
 		return
-	}
-	if v.question() { // few want it, and they want little
-		v.Type = e.Msg.Questions[0].Type
-		if !s.wanted(v) {
-			s.seen = s.seen[:len(s.seen)-1]
-			return
-		}
 	}
 	q := &e.Msg.Questions[0]
 	v.Type = q.Type
@@ -217,9 +213,13 @@ func (s *Stage) next() *Seen {
 // question reports whether the message is a query that waits for its answer.
 func (s *Seen) question() bool { return !s.Response && s.Class == event.ClassMessage }
 
-func (s *Stage) wanted(v *Seen) bool {
+// wanted reports whether a detector wants to see a query.
+func (s *Stage) wanted(e *event.Event) bool {
+	if e.Msg.Broken != dnswire.None {
+		return true
+	}
 	for i := range s.slots {
-		if d := &s.slots[i]; !d.off && d.asks != nil && d.asks.wantsQuery(v) {
+		if d := &s.slots[i]; d.asks != nil && len(e.Msg.Questions) > 0 && d.asks.wantsQuery(e.Msg.Questions[0].Type) {
 			return true
 		}
 	}

@@ -71,8 +71,8 @@ func newTransfer(o *Options) Detector {
 func (*transfer) Threat() string { return "dns_zone_transfer" }
 
 // wantsQuery implements asker.
-func (t *transfer) wantsQuery(s *Seen) bool {
-	return s.Type == dnswire.TypeAXFR || s.Type == dnswire.TypeIXFR || s.Type == dnswire.TypeSOA
+func (t *transfer) wantsQuery(q dnswire.Type) bool {
+	return q == dnswire.TypeAXFR || q == dnswire.TypeIXFR || q == dnswire.TypeSOA
 }
 
 const opcodeNotify = 4
