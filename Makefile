@@ -6,10 +6,30 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
+.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
+
+# Packages for amd64 and arm64, the same octets whenever they are made.
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+# Versions of packages begin with a digit.
+PACKAGE_VERSION = $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo 0.0.0-git.$$(git rev-parse --short HEAD))
+EPOCH = $(shell git log -1 --format=%ct)
+packages:
+	rm -rf bin/man bin/completions && mkdir -p bin/completions
+	for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/$$arch/dnshark ./cmd/dnshark || exit 1; \
+	done
+	SOURCE_DATE_EPOCH=$(EPOCH) go run ./cmd/dnshark man bin/man
+	for shell in bash zsh fish; do go run ./cmd/dnshark completion $$shell > bin/completions/dnshark.$$shell || exit 1; done
+	for arch in amd64 arm64; do for kind in deb rpm; do \
+		SOURCE_DATE_EPOCH=$(EPOCH) ARCH=$$arch VERSION=$(PACKAGE_VERSION) $(NFPM) package -f packaging/nfpm.yaml -p $$kind -t bin/ || exit 1; \
+	done; done
+
+# Builds packages twice, compares them, and installs one in a new Debian root.
+package-test:
+	scripts/test-package.sh
 
 # Everything, live tests included. They need root; without it they say what
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.

@@ -26,6 +26,7 @@ llvm-strip-19:llvm-19
 fstrm_capture:fstrm-bin
 rsyslogd:rsyslog
 redis-server:redis-server
+systemd-analyze:systemd
 '
 
 missing=
