@@ -75,11 +75,14 @@ again when these change. With TLS the receiver's certificate is always verified.
 
 // The examples are what users can type.
 func TestOutputExamples(t *testing.T) {
-	t.Setenv("REDIS_PASSWORD", "x")
 	for _, k := range sink.Kinds {
 		if k.Example == "" {
 			continue
 		}
+		os.Expand(k.Example, func(name string) string {
+			t.Setenv(name, "x")
+			return ""
+		})
 		target, err := sink.Parse(strings.Trim(strings.TrimPrefix(k.Example, "-o "), "'"))
 		if err != nil || target.Kind != k {
 			t.Errorf("%s: %v", k.Example, err)

@@ -54,13 +54,12 @@ const (
 	maxQuoted = 300
 )
 
-// httpClient returns the client that the target's options ask for. The URL's scheme
-// is to be http or https, or to end in +http or +https.
+// httpClient returns the client that the target's options ask for.
 func (t *Target) httpClient() (*httpClient, error) {
 	c := &httpClient{target: t, headers: http.Header{"User-Agent": {"dnshark"}}}
-	_, scheme, plus := strings.Cut(t.URL.Scheme, "+")
-	if !plus {
-		scheme = t.URL.Scheme
+	scheme := "http"
+	if t.secure() {
+		scheme = "https"
 	}
 	if t.URL.Host == "" {
 		return nil, errors.New("the URL needs a host")
@@ -110,6 +109,18 @@ func (t *Target) httpClient() (*httpClient, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
+}
+
+// defaultPort sets the port where the URL has none.
+func (c *httpClient) defaultPort(plain, secure string) {
+	if c.base.Port() != "" {
+		return
+	}
+	port := plain
+	if c.base.Scheme == "https" {
+		port = secure
+	}
+	c.base.Host = net.JoinHostPort(c.base.Hostname(), port)
 }
 
 // addHeaders reads NAME:VALUE|NAME:VALUE.
@@ -235,13 +246,18 @@ func (c *httpClient) compress(body []byte) ([]byte, string, error) {
 	return body, "", nil
 }
 
+// printable returns the beginning of what a server said.
+func printable(text []byte) string {
+	return string(event.AppendSafe(nil, strings.TrimSpace(string(text[:min(len(text), maxQuoted)]))))
+}
+
 // failure makes an error of an answer.
 func (c *httpClient) failure(answer *http.Response, text []byte) error {
-	what := strings.TrimSpace(string(text[:min(len(text), maxQuoted)]))
+	what := printable(text)
 	if location := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && location != "" {
-		what = "it points to " + location[:min(len(location), maxQuoted)] + "; redirections are not followed"
+		what = "it points to " + printable([]byte(location)) + "; redirections are not followed"
 	}
-	err := error(&httpError{answer.StatusCode, string(event.AppendSafe(nil, what))})
+	err := error(&httpError{answer.StatusCode, what})
 	switch answer.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return Permanent(err)

@@ -33,6 +33,7 @@ var Kinds = []*Kind{
 	&webhook,
 	&fluent,
 	&redis,
+	&natsStream,
 }
 
 // Common are the options of all kinds.

@@ -138,11 +138,12 @@ func (t *Target) check() error {
 	return t.checkSpool()
 }
 
+// options returns all options. A kind may have another default for a common one.
 func (t *Target) options() []Option {
 	if t.Kind == nil {
 		return Common
 	}
-	return append(append([]Option{}, Common...), t.Kind.Options...)
+	return options(t.Kind.Options, Common)
 }
 
 // wrong says why value is none of the option's, or "".

@@ -106,9 +106,10 @@ func (t *Target) credentials() (user string, password *secret, err error) {
 
 var errNoUser = errors.New("a password needs a user")
 
-// secure reports whether the URL asks for TLS.
+// secure reports whether the URL asks for TLS: the scheme ends in tls or https, or it
+// is the kind's with an s.
 func (t *Target) secure() bool {
-	return strings.HasSuffix(t.URL.Scheme, "tls") || strings.HasSuffix(t.URL.Scheme, "https") || t.URL.Scheme == "rediss"
+	return strings.HasSuffix(t.URL.Scheme, "tls") || strings.HasSuffix(t.URL.Scheme, "https") || t.URL.Scheme == t.Kind.Scheme+"s"
 }
 
 // secret is a password or token. Its file may change at any time.
