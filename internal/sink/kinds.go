@@ -34,6 +34,7 @@ var Kinds = []*Kind{
 	&fluent,
 	&redis,
 	&natsStream,
+	&kafka,
 }
 
 // Common are the options of all kinds.
