@@ -27,6 +27,7 @@ fstrm_capture:fstrm-bin
 rsyslogd:rsyslog
 redis-server:redis-server
 systemd-analyze:systemd
+clickhouse-server:clickhouse-server
 '
 
 missing=

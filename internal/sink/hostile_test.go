@@ -158,6 +158,7 @@ var standIns = map[string]func(t *testing.T) (url string, came func() []string){
 	"nats":        natsStandIn(""),
 	"nats, parts": natsStandIn("&subject=dns.{host}.{qname}.{process}"),
 	"kafka":       kafkaStandIn,
+	"clickhouse":  clickhouseStandIn,
 }
 
 // takes are the formats of those that do not take all.

@@ -35,6 +35,7 @@ var Kinds = []*Kind{
 	&redis,
 	&natsStream,
 	&kafka,
+	&clickhouse,
 }
 
 // Common are the options of all kinds.
