@@ -159,6 +159,7 @@ var standIns = map[string]func(t *testing.T) (url string, came func() []string){
 	"nats, parts": natsStandIn("&subject=dns.{host}.{qname}.{process}"),
 	"kafka":       kafkaStandIn,
 	"clickhouse":  clickhouseStandIn,
+	"loki":        lokiStandIn,
 }
 
 // takes are the formats of those that do not take all.

@@ -36,6 +36,7 @@ var Kinds = []*Kind{
 	&natsStream,
 	&kafka,
 	&clickhouse,
+	&loki,
 }
 
 // Common are the options of all kinds.
