@@ -160,6 +160,7 @@ var standIns = map[string]func(t *testing.T) (url string, came func() []string){
 	"kafka":       kafkaStandIn,
 	"clickhouse":  clickhouseStandIn,
 	"loki":        lokiStandIn,
+	"elastic":     elasticStandIn,
 }
 
 // takes are the formats of those that do not take all.

@@ -37,6 +37,7 @@ var Kinds = []*Kind{
 	&kafka,
 	&clickhouse,
 	&loki,
+	&elastic,
 }
 
 // Common are the options of all kinds.
