@@ -161,6 +161,7 @@ var standIns = map[string]func(t *testing.T) (url string, came func() []string){
 	"clickhouse":  clickhouseStandIn,
 	"loki":        lokiStandIn,
 	"elastic":     elasticStandIn,
+	"otlp":        otlpStandIn,
 }
 
 // takes are the formats of those that do not take all.

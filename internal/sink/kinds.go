@@ -38,6 +38,7 @@ var Kinds = []*Kind{
 	&clickhouse,
 	&loki,
 	&elastic,
+	&otlp,
 }
 
 // Common are the options of all kinds.
