@@ -112,6 +112,8 @@ func openNATS(t *Target) (Sink, error) {
 		nats.Name("dnshark " + t.Name), nats.Timeout(t.timeout()), nats.SkipHostLookup(),
 		// Whoever delivers tries again anyway, and says why.
 		nats.NoReconnect(),
+		// The client would write to standard error what the server says.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	config, err := t.clusterTLS()
 	if err != nil {

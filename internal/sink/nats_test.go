@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 )
 
 // natsServer starts a server with JetStream on a free port, or on that of o.
@@ -179,6 +183,56 @@ func TestNATSRights(t *testing.T) {
 				t.Log(err)
 			}
 		})
+	}
+}
+
+// A credentials file: a token (JWT) and the key that signs what the server asks.
+func TestNATSCredentials(t *testing.T) {
+	key := func(make func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {
+		pair, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := pair.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair, public
+	}
+	operator, operatorID := key(nkeys.CreateOperator)
+	account, accountID := key(nkeys.CreateAccount)
+	user, userID := key(nkeys.CreateUser)
+	operatorClaims, accountClaims := jwt.NewOperatorClaims(operatorID), jwt.NewAccountClaims(accountID)
+	accountClaims.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1}
+	_, err := operatorClaims.Encode(operator)
+	accountToken, accountErr := accountClaims.Encode(operator)
+	userToken, userErr := jwt.NewUserClaims(userID).Encode(account)
+	seed, seedErr := user.Seed()
+	text, textErr := jwt.FormatUserConfig(userToken, seed)
+	if err := errors.Join(err, accountErr, userErr, seedErr, textErr); err != nil {
+		t.Fatal(err)
+	}
+	resolver := &natsd.MemAccResolver{}
+	path := filepath.Join(t.TempDir(), "creds")
+	if err := errors.Join(resolver.Store(accountID, accountToken), os.WriteFile(path, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_, systemID := key(nkeys.CreateAccount)
+	systemToken, err := jwt.NewAccountClaims(systemID).Encode(operator)
+	if err := errors.Join(err, resolver.Store(systemID, systemToken)); err != nil {
+		t.Fatal(err)
+	}
+	address := natsServer(t, natsd.Options{TrustedOperators: []*jwt.OperatorClaims{operatorClaims}, AccountResolver: resolver, SystemAccount: systemID}).Addr().String()
+	s, _ := open(t, "nats://"+address+"?stream=S&creds="+path)
+	if err := errors.Join(deliver(t, s, block(1, 3)), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if found := natsMessages(t, address, "S", 3, nats.UserCredentials(path)); len(found) != 3 {
+		t.Error(found)
+	}
+	without, _ := open(t, "nats://"+address+"?stream=S&timeout=1s")
+	if err := deliver(t, without, block(1, 1)); err == nil {
+		t.Error("delivered without credentials")
 	}
 }
 
