@@ -7,6 +7,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
 .PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
+.PHONY: build test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels sinks profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -76,6 +77,10 @@ bench-filter:
 # Live tests on an older kernel, in qemu.
 kernels: deps
 	scripts/kernels.sh
+
+# Outputs to receivers that take minutes to build.
+sinks:
+	scripts/sinks.sh
 
 # What the compiler is told about which code is hot (profile-guided
 # optimisation); go build reads cmd/dnshark/default.pgo by itself.
