@@ -100,6 +100,8 @@ func openKafka(t *Target) (Sink, error) {
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.DialTimeout(t.timeout()), kgo.ProduceRequestTimeout(t.timeout()), kgo.RequestTimeoutOverhead(t.timeout()),
 		kgo.RetryTimeout(t.timeout()), kgo.BrokerMaxReadBytes(kafkaMaxAnswer), kgo.FetchMaxBytes(kafkaMaxAnswer),
+		// Who leads, and whether the topic is there at last, is asked soon again.
+		kgo.MetadataMinAge(500 * time.Millisecond),
 		kgo.DisableClientMetrics(), kgo.WithHooks(s),
 	}
 	if config != nil {
@@ -155,17 +157,20 @@ func (s *kafkaSink) Deliver(ctx context.Context, b *Block) (err error) {
 	}
 	late := time.NewTimer(s.target.timeout())
 	defer late.Stop()
-	for s.each.left > 0 && err == nil {
+	// Whatever goes wrong, the other records' answers come too.
+	for s.each.left > 0 && (s.flying > 0 || err == nil) {
 		if s.flying == 0 {
 			s.send(b)
 		}
 		select {
 		case done := <-s.answers:
-			err = s.settle(done)
+			if failed := s.settle(done); failed != nil {
+				err = failed
+			}
 		case <-late.C:
-			err = s.late()
+			return s.each.end(s.late())
 		case <-ctx.Done():
-			err = ctx.Err()
+			return s.each.end(ctx.Err())
 		}
 	}
 	return s.each.end(err)

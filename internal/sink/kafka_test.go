@@ -3,6 +3,8 @@ package sink
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -173,6 +175,40 @@ func TestKafkaRecords(t *testing.T) {
 			t.Errorf("%s: %q, want %q", url, why, want)
 		}
 	}
+}
+
+// A topic that is made later gets all; a record that is too large for the topic is
+// refused, and none that was with it in a batch.
+func TestKafkaTopics(t *testing.T) {
+	c := brokers(t)
+	s, _ := open(t, "kafka://"+c.ListenAddrs()[0]+"?topic=dns")
+	defer s.Close()
+	b := block(1, 200)
+	b.Text = fmt.Appendf(b.Text, "{\"x\":%q}\n", noise(20_000))
+	b.Text, b.Events = append(b.Text, block(202, 100).Text...), 301
+	if err := deliver(t, s, b); err == nil || isPermanent(err) || !strings.Contains(err.Error(), "UNKNOWN_TOPIC") {
+		t.Error(err)
+	}
+	if err := c.CreateTopic("dns", 1, map[string]string{"max.message.bytes": "10000"}); err != nil {
+		t.Fatal(err)
+	}
+	if refused := insist(t, s, b); refused != 1 {
+		t.Errorf("%d refused", refused)
+	}
+	seen := map[string]int{}
+	for _, r := range records(t, c, 300, kgo.ConsumeTopics("dns")) {
+		seen[string(r.Headers[0].Value)]++
+	}
+	if len(seen) != 300 || seen["host-0123abcd-t-201"] != 0 || seen["host-0123abcd-t-301"] != 1 {
+		t.Errorf("%d records", len(seen))
+	}
+}
+
+// noise is text that cannot be compressed much.
+func noise(n int) string {
+	octets := make([]byte, n/2)
+	_, _ = rand.Read(octets)
+	return hex.EncodeToString(octets)
 }
 
 // Whatever a broker does or is not there to do, a delivery ends and says why.
