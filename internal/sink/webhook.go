@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+
+	"github.com/dnshark-io/dnshark/event"
 )
 
 // webhook posts events to a URL, several in a request.
@@ -78,6 +81,10 @@ func (w *webhookSink) Close() error {
 
 // appendString appends text, any octets, as a JSON string.
 func appendString(dst, text []byte) []byte {
+	if !slices.ContainsFunc(text, func(c byte) bool { return c < ' ' || c > '~' }) {
+		at := len(dst) + 1
+		return append(event.EscapeJSON(append(append(dst, '"'), text...), at), '"')
+	}
 	s, err := json.Marshal(string(text))
 	if err != nil {
 		return append(dst, `""`...)
