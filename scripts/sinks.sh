@@ -7,15 +7,18 @@ version=v0.162.0
 work=$PWD/bin/sinks
 mkdir -p "$work"
 
-if [ ! -x "$work/otelcol/otelcol" ]; then
-	GOBIN=$work CGO_ENABLED=0 go install go.opentelemetry.io/collector/cmd/builder@$version
-	cat >"$work/otelcol.yaml" <<-EOT
-		dist: {name: otelcol, output_path: $work/otelcol, module: dnshark.test/otelcol}
+if [ ! -x "$work/otelcol" ]; then
+	source=$(mktemp -d)
+	trap 'rm -rf "$source"' EXIT
+	GOBIN=$source CGO_ENABLED=0 go install go.opentelemetry.io/collector/cmd/builder@$version
+	cat >"$source/otelcol.yaml" <<-EOT
+		dist: {name: otelcol, output_path: $source/out, module: dnshark.test/otelcol}
 		receivers:
 		  - gomod: go.opentelemetry.io/collector/receiver/otlpreceiver $version
 		exporters:
 		  - gomod: go.opentelemetry.io/collector/exporter/debugexporter $version
 	EOT
-	CGO_ENABLED=0 "$work/builder" --config "$work/otelcol.yaml"
+	CGO_ENABLED=0 "$source/builder" --config "$source/otelcol.yaml"
+	mv "$source/out/otelcol" "$work/otelcol"
 fi
-OTELCOL=$work/otelcol/otelcol go test -tags sinks -count=1 -v -run '^TestOTLPCollector$' ./internal/sink
+OTELCOL=$work/otelcol go test -tags sinks -count=1 -v -run '^TestOTLPCollector$' ./internal/sink
