@@ -21,17 +21,17 @@ var clickhouse = Kind{
 	Delivery: `A block counts as delivered when it is inserted. [clickhouse.sql](clickhouse.sql) makes the table;
 columns that it lacks are left out. Rows with rows=format are the lines of any JSON format, for a
 table of your own. A block that comes again has the same insert_deduplication_token: replicated
-tables drop it then, others with non_replicated_deduplication_window. Servers before 22.2 need
-deduplicate=no; a block may be there twice after an error then, with the same event_ids. Blocks are
-larger than those of other outputs, because a table digests about one insert per second. A row that
-a column does not take is refused, alone. Servers before 22.10 do not read zstd.`,
-	Example: "-o 'clickhouse://agent:${CLICKHOUSE_PASSWORD}@ch.example?database=dns&settings=async_insert=1,wait_for_async_insert=1'",
+tables drop it then, others with non_replicated_deduplication_window. A server that does not know it
+(18.16) needs deduplicate=no, and a block may be there twice after an error then, with the same
+event_ids. Blocks are larger than those of other outputs, because a table digests about one insert
+per second. A row that a column does not take is refused, alone. Old servers read gzip only.`,
+	Example: "-o 'clickhouse://agent:${CLICKHOUSE_PASSWORD}@ch.example?database=dns'",
 	Format:  "json",
 	Options: options([]Option{
 		{"database", "text", "default", "database"},
 		{"table", "text", "dnshark", "table"},
 		{"rows", "one of columns, format", "columns", "rows have columns made for queries, or those of the format; columns that the table lacks are left out"},
-		{"deduplicate", "yes/no", "yes", "the table knows a block again; servers before 22.2 do not"},
+		{"deduplicate", "yes/no", "yes", "the table knows a block again; old servers have no insert_deduplication_token"},
 		{"settings", "text", "", "more settings: NAME=VALUE, several with commas"},
 		// The server wants few and large inserts.
 		{"linger", "time", "1s", "for how long events are gathered"},

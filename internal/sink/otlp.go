@@ -29,8 +29,8 @@ import (
 var otlp = Kind{
 	Scheme: "otlp",
 	Also:   []string{"otlps", "otlp+http", "otlp+https"},
-	Form:   "otlp://HOST[:PORT] (gRPC), otlps:// with TLS; otlp+http://HOST[:PORT][/PREFIX], otlp+https://",
-	Doc:    "OpenTelemetry, a log record per event, with attributes by its conventions",
+	Form:   "otlp://HOST[:PORT], otlps://HOST[:PORT], otlp+http://HOST[:PORT][/PREFIX], otlp+https://HOST[:PORT][/PREFIX]",
+	Doc:    "OpenTelemetry over gRPC or HTTP, a log record per event, with attributes by its conventions",
 	Delivery: `A record counts as delivered when the receiver has answered. Its body is the event as JSON.
 Attributes have the names of OpenTelemetry's conventions (dns.question.name, dns.answers,
 client.address, process.pid, container.id, k8s.pod.name...), ECS's where it has none
