@@ -6,8 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels profile guard fuzz deps clean
-.PHONY: build test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels sinks profile guard fuzz deps clean
+.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels sinks profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
