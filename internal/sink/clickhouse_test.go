@@ -196,8 +196,8 @@ func TestClickHouseRestart(t *testing.T) {
 	if err := deliver(t, s, block(1, 1)); err == nil || !strings.Contains(err.Error(), "max_insert_threads") || isPermanent(err) {
 		t.Error(err) // 18.16 has no such setting
 	}
-	s, target := open(t, "clickhouse://"+clickhouseUser+server.url+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b")
-	q := NewQueue(s, 64<<20, false, target.Log)
+	s, _ = open(t, "clickhouse://"+clickhouseUser+server.url+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b")
+	q := newRestartSpool(t, s)
 	const blocks, each = 300, 200
 	for i := range blocks {
 		q.Put(block(1+each*i, each))
@@ -208,6 +208,7 @@ func TestClickHouseRestart(t *testing.T) {
 			server.start()
 		}
 	}
+	q.settle()
 	if err := q.Close(30 * time.Second); err != nil {
 		t.Error(err)
 	}

@@ -247,8 +247,8 @@ func TestFluentLosesAcks(t *testing.T) {
 func TestFluentRestarts(t *testing.T) {
 	f := &forwarder{t: t}
 	r := listen(t, "tcp", nil, f.serve)
-	s, target := open(t, "fluent://"+r.address+"?timeout=1s")
-	q := NewQueue(s, 1<<30, false, target.Log)
+	s, _ := open(t, "fluent://"+r.address+"?timeout=1s")
+	q := newRestartSpool(t, s)
 	for i := range 200 {
 		q.Put(block(1+100*i, 100))
 		time.Sleep(time.Millisecond)
@@ -258,6 +258,7 @@ func TestFluentRestarts(t *testing.T) {
 			r.start()
 		}
 	}
+	q.settle()
 	if err := q.Close(testGrace); err != nil {
 		t.Fatal(err)
 	}

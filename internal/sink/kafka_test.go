@@ -58,8 +58,8 @@ func TestKafkaRestart(t *testing.T) {
 		return brokers(t, kfake.Ports(ports...), kfake.DataDir(dir), kfake.SyncWrites())
 	}
 	cluster := start()
-	s, target := open(t, fmt.Sprintf("kafka://127.0.0.1:%d?timeout=2s&record-key=qname", ports[0]))
-	q := NewQueue(s, 64<<20, false, target.Log)
+	s, _ := open(t, fmt.Sprintf("kafka://127.0.0.1:%d?timeout=2s&record-key=qname", ports[0]))
+	q := newRestartSpool(t, s)
 	const blocks, each = 300, 100
 	for i := range blocks {
 		q.Put(block(1+each*i, each))
@@ -71,6 +71,7 @@ func TestKafkaRestart(t *testing.T) {
 			cluster = start()
 		}
 	}
+	q.settle()
 	if err := q.Close(30 * time.Second); err != nil {
 		t.Error(err)
 	}

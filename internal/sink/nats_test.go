@@ -109,8 +109,8 @@ func TestNATSCluster(t *testing.T) {
 		}))
 		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", ports[i]))
 	}
-	s, target := open(t, "nats://"+addresses[0]+"?timeout=2s&stream=DNS&replicas=3&servers="+strings.Join(addresses[1:], ","))
-	q := NewQueue(s, 64<<20, false, target.Log)
+	s, _ := open(t, "nats://"+addresses[0]+"?timeout=2s&stream=DNS&replicas=3&servers="+strings.Join(addresses[1:], ","))
+	q := newRestartSpool(t, s)
 	const blocks, each = 300, 100
 	killed := ""
 	for i := range blocks {
@@ -126,6 +126,7 @@ func TestNATSCluster(t *testing.T) {
 			}
 		}
 	}
+	q.settle()
 	if err := q.Close(30 * time.Second); err != nil {
 		t.Error(err)
 	}

@@ -48,7 +48,7 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {logs: {receivers: [ot
 	for i, url := range []string{fmt.Sprintf("otlp://127.0.0.1:%d", ports[0]), fmt.Sprintf("otlp+http://127.0.0.1:%d", ports[1])} {
 		s, target := open(t, url+"?timeout=2s")
 		target.Host = "h"
-		q := NewQueue(s, 64<<20, false, target.Log)
+		q := newRestartSpool(t, s)
 		const blocks, each = 50, 100
 		for n := range blocks {
 			q.Put(block(1+(i*blocks+n)*each, each))
@@ -60,6 +60,7 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {logs: {receivers: [ot
 				c = start()
 			}
 		}
+		q.settle()
 		if err := q.Close(30 * time.Second); err != nil || q.Stats().Delivered != blocks*each {
 			t.Error(err, q.Stats())
 		}

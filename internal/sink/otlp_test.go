@@ -270,8 +270,8 @@ func TestOTLPTrouble(t *testing.T) {
 func TestOTLPRestart(t *testing.T) {
 	c := &collector{t: t, records: map[string]*logs.LogRecord{}}
 	server := serveGRPC(t, c, nil, "127.0.0.1:0")
-	s, target := open(t, "otlp://"+server.address+"?timeout=2s")
-	q := NewQueue(s, 64<<20, false, target.Log)
+	s, _ := open(t, "otlp://"+server.address+"?timeout=2s")
+	q := newRestartSpool(t, s)
 	const blocks, each = 200, 100
 	for i := range blocks {
 		q.Put(block(1+each*i, each))
@@ -282,6 +282,7 @@ func TestOTLPRestart(t *testing.T) {
 			server = serveGRPC(t, c, nil, server.address)
 		}
 	}
+	q.settle()
 	if err := q.Close(30 * time.Second); err != nil {
 		t.Error(err)
 	}

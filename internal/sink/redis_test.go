@@ -64,8 +64,8 @@ func (r *redisServer) cli(args ...string) string {
 // Killed and started again under load, the stream holds every event.
 func TestRedis(t *testing.T) {
 	server := newRedis(t)
-	s, target := open(t, "redis://127.0.0.1:"+server.port+"/3?stream=dns+events&maxlen=0&timeout=2s")
-	q := NewQueue(s, 1<<30, false, target.Log)
+	s, _ := open(t, "redis://127.0.0.1:"+server.port+"/3?stream=dns+events&maxlen=0&timeout=2s")
+	q := newRestartSpool(t, s)
 	for i := range 300 {
 		q.Put(block(1+100*i, 100))
 		time.Sleep(time.Millisecond)
@@ -74,6 +74,7 @@ func TestRedis(t *testing.T) {
 			server.start()
 		}
 	}
+	q.settle()
 	if err := q.Close(30 * time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,33 @@ func newTestSpool(t testing.TB, s Sink, bound int64, patient bool, dir string, l
 	return q
 }
 
+// restartSpool is a queue with a spool on its way to a server that ends and comes back.
+type restartSpool struct {
+	*Queue
+	t   testing.TB
+	dir string
+}
+
+const restartLimit = 64 << 20
+
+func newRestartSpool(t testing.TB, s Sink) *restartSpool {
+	t.Helper()
+	dir := t.TempDir()
+	return &restartSpool{newTestSpool(t, s, 64<<20, false, dir, restartLimit), t, dir}
+}
+
+// settle waits until the server has everything, and looks at the disk.
+func (r *restartSpool) settle() {
+	r.t.Helper()
+	if n := diskUse(r.t, r.dir); n > restartLimit {
+		r.t.Errorf("%d octets on disk, want at most %d", n, restartLimit)
+	}
+	testkit.Eventually(r.t, 60*time.Second, "the spool to be empty", func() bool { s := r.Stats(); return s.Waiting+s.Spooled == 0 })
+	if s := r.Stats(); s.Dropped+s.Damaged+s.Overflow > 0 {
+		r.t.Errorf("%+v", s)
+	}
+}
+
 // closes wants the account of a closed queue to close.
 func closes(t testing.TB, s Stats) {
 	t.Helper()

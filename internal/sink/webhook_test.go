@@ -352,8 +352,8 @@ func TestWebhookRestarts(t *testing.T) {
 	address := l.Addr().String()
 	server := &http.Server{Handler: handler}
 	go server.Serve(l)
-	s, target := open(t, "http://"+address+"/?compression=gzip")
-	q := NewQueue(s, 64<<20, false, target.Log)
+	s, _ := open(t, "http://"+address+"/?compression=gzip")
+	q := newRestartSpool(t, s)
 	for i := range 200 {
 		q.Put(block(1+100*i, 100))
 		time.Sleep(time.Millisecond)
@@ -367,6 +367,7 @@ func TestWebhookRestarts(t *testing.T) {
 			go server.Serve(l)
 		}
 	}
+	q.settle()
 	if err := q.Close(testGrace); err != nil {
 		t.Error(err)
 	}
