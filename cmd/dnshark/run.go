@@ -60,6 +60,12 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	defer func() { err = writer.close(err) }()
 	defer context.AfterFunc(ctx, writer.hurry)()
+	needs := kinds.Needs()
+	// Before packets come: making detectors takes a while, in which rings fill.
+	var detection *detect.Stage
+	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
+		detection = detect.NewStage(&detect.Options{Threats: kinds.HasName})
+	}
 	lanes, err := src.Open(1)
 	if err != nil {
 		return err
@@ -67,7 +73,6 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	lane := lanes[0]
 	defer lane.Close()
 
-	needs := kinds.Needs()
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
 		AnyPort:  anyPort,
@@ -123,9 +128,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		stages = append(stages, processes, containers)
 		births = []line.Births{processes, containers}
 	}
-	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
-		report.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
-		stages = append(stages, report.detect)
+	if detection != nil {
+		report.detect = detection
+		stages = append(stages, detection)
 	}
 	stages = append(stages, marker)
 	if wanted != nil {
