@@ -27,6 +27,9 @@ fstrm_capture:fstrm-bin
 rsyslogd:rsyslog
 redis-server:redis-server
 systemd-analyze:systemd
+iodined:iodine
+dns2tcpd:dns2tcp
+ping:iputils-ping
 clickhouse-server:clickhouse-server
 '
 

@@ -55,6 +55,10 @@ type seen struct {
 	Server  *party `json:"server_process"`
 	// Receiver has a few of a party's keys.
 	Receiver party `json:"receiver"`
+	Alert    struct {
+		Threat, Kind, Severity, Src, Domain string
+		Update                              int
+	} `json:"alert"`
 }
 
 type party struct {
