@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sort"
@@ -41,11 +42,50 @@ func part(name string, n uint32) uint32 {
 
 const folds = 5
 
+// windows are how many failed look-ups of a host are judged together.
+var windows = []int{5, 10, 20, 40}
+
+// clipped is a score as detectors count it: one name must not decide.
+func clipped(v float64) float64 { return max(-6, min(8, v)) }
+
+// mean returns the mean score of n names drawn at random.
+func mean(r *rand.Rand, scores []float64, n int) (sum float64) {
+	for range n {
+		sum += clipped(scores[r.IntN(len(scores))])
+	}
+	return sum / float64(n)
+}
+
+// windowLimit returns the mean that one in a thousand windows of n names exceeds.
+func windowLimit(scores []float64, n int) float64 {
+	r := rand.New(rand.NewPCG(1, 2))
+	means := make([]float64, 50_000)
+	for i := range means {
+		means[i] = mean(r, scores, n)
+	}
+	sort.Float64s(means)
+	return means[len(means)*999/1000]
+}
+
+// windowShare returns the share of windows of n names whose mean exceeds the limit.
+func windowShare(scores []float64, n int, limit float64) float64 {
+	r := rand.New(rand.NewPCG(3, 4))
+	const rounds = 1000
+	above := 0
+	for range rounds {
+		if mean(r, scores, n) > limit {
+			above++
+		}
+	}
+	return float64(above) / rounds
+}
+
 func main() {
 	log.SetFlags(0)
 	chosenFile := flag.String("chosen", "", "registered domains that people chose, a line each")
 	more := flag.String("more", "", "more of them, with some that are not, for the statistics of letters only")
 	dir := flag.String("made-up", "", "a file per family")
+	dead := flag.String("dead", "", "domains that people had and gave up, for windows of a host's failed look-ups")
 	wordFile := flag.String("words", "", "words, a line each")
 	trees := flag.Int("trees", 120, "number of trees")
 	depth := flag.Int("depth", 3, "of a tree")
@@ -70,6 +110,11 @@ func main() {
 	}
 	sort.Strings(names)
 	var sum1, sum01, n float64
+	var given []string
+	if *dead != "" {
+		given = lines(*dead)
+	}
+	hosts := map[int]float64{} // sums over families, by window
 	for fold := range uint32(folds) {
 		known, unknown := map[string][]string{}, map[string][]string{}
 		for i, name := range names {
@@ -90,6 +135,14 @@ func main() {
 		t, model := learn(train, extra, known, words, *trees, *depth, *rate)
 		scores := score(t, model, test)
 		sort.Float64s(scores)
+		limits := map[int]float64{}
+		var deadScores []float64
+		if len(given) > 0 {
+			deadScores = score(t, model, given)
+			for _, w := range windows {
+				limits[w] = windowLimit(deadScores, w)
+			}
+		}
 		limit1, limit01 := scores[len(scores)*99/100], scores[len(scores)*999/1000]
 		fmt.Printf("fold %d: thresholds %.2f (FPR 1 %%), %.2f (0.1 %%), of %d chosen names\n", fold+1, limit1, limit01, len(test))
 		for _, name := range names {
@@ -108,10 +161,23 @@ func main() {
 			}
 			a, b := tpr(limit1), tpr(limit01)
 			sum1, sum01, n = sum1+a, sum01+b, n+1
-			fmt.Printf("  %-18s %.3f %.3f\n", name, a, b)
+			fmt.Printf("  %-18s %.3f %.3f", name, a, b)
+			for _, w := range windows {
+				if len(given) > 0 {
+					share := windowShare(s, w, limits[w])
+					hosts[w] += share
+					fmt.Printf("   %d: %.2f", w, share)
+				}
+			}
+			fmt.Println()
 		}
 	}
 	fmt.Printf("macro over %.0f unseen families: TPR %.3f at FPR 1 %%, %.3f at 0.1 %%\n", n, sum1/n, sum01/n)
+	for _, w := range windows {
+		if len(given) > 0 {
+			fmt.Printf("hosts after %d failed look-ups, by their mean score: %.3f found at a window FPR of 0.001\n", w, hosts[w]/n)
+		}
+	}
 	if *out != "" {
 		t, model := learn(chosen, extra, families, words, *trees, *depth, *rate)
 		if err := os.WriteFile(*out, namescore.Encode(t, model), 0o644); err != nil {
