@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strconv"
 	"testing"
@@ -18,12 +19,14 @@ type seenContainer struct {
 	Name    string            `json:"name"`
 	Image   string            `json:"image"`
 	Labels  map[string]string `json:"labels"`
-	Pod     *struct {
-		UID       string            `json:"uid"`
-		Name      string            `json:"name"`
-		Namespace string            `json:"namespace"`
-		Labels    map[string]string `json:"labels"`
-	} `json:"pod"`
+	Pod     *seenPod          `json:"pod"`
+}
+
+type seenPod struct {
+	UID       string            `json:"uid"`
+	Name      string            `json:"name"`
+	Namespace string            `json:"namespace"`
+	Labels    map[string]string `json:"labels"`
 }
 
 // A query's cgroup is known whether it is older than the agent or new, of cgroup
@@ -78,8 +81,8 @@ func TestLiveCgroups(t *testing.T) {
 func TestLiveContainerd(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.NeedPrograms(t, "dnsmasq", "ip")
-	runtime := testkit.NewContainerd(t)
 	host := testkit.NewHost(t)
+	runtime := testkit.NewContainerd(t, host)
 	host.Dnsmasq("127.0.0.1")
 	// Older than the agent: told apart from the others by the list, not by news.
 	const sleeper = "older"
@@ -133,4 +136,72 @@ func TestLiveContainerd(t *testing.T) {
 		}
 	}
 	t.Logf("%d containers, made, run and removed within %v each", containers, slices.Max(lived))
+}
+
+// Two pods in the network of their node, which is one for both: every answer
+// tells which pod and which container asked, however short they live.
+func TestLivePods(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dnsmasq", "ip")
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	runtime := testkit.NewContainerd(t, host)
+	pods := runtime.Pods()
+	var a *agent
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("containerd: %s", runtime.Output)
+			if a != nil {
+				t.Logf("dnshark: %s", a.Output)
+			}
+		}
+	})
+	uid := func(n int) string { return fmt.Sprintf("1e597579-417e-482f-bf65-%012d", n) }
+	ask := func(name string) []string {
+		return []string{"/bin/nslookup", "-type=a", name + ".example.test", "127.0.0.1"}
+	}
+	// The first is older than the agent, sandbox and all.
+	older := pods.Run("shop", "older", uid(0), map[string]string{"app": "older"})
+	a = startAgent(t, "--container-runtime", "unix://"+runtime.Socket)
+	newer := pods.Run("bank", "newer", uid(1), map[string]string{"app": "newer"})
+	type asked struct {
+		name, id string
+		pod      *testkit.Pod
+		want     seenContainer
+	}
+	var all []asked
+	var lived []time.Duration
+	start := func(pod *testkit.Pod, namespace, podName, app, podUID, container string) {
+		name := podName + "-" + container
+		id := pod.Start(container, map[string]string{"tier": container}, ask(name)...)
+		lived = append(lived, pod.Wait(id))
+		want := seenContainer{Name: container, Pod: &seenPod{UID: podUID, Name: podName, Namespace: namespace, Labels: map[string]string{"app": app}}}
+		all = append(all, asked{name, id, pod, want})
+	}
+	for i := range 5 {
+		container := "web-" + strconv.Itoa(i)
+		start(older, "shop", "older", "older", uid(0), container)
+		start(newer, "bank", "newer", "newer", uid(1), container)
+		// The pod itself lives no longer than its only container's query.
+		short := "short-" + strconv.Itoa(i)
+		pod := pods.Run("jobs", short, uid(10+i), map[string]string{"app": "job"})
+		start(pod, "jobs", short, "job", uid(10+i), container)
+		pod.Remove()
+	}
+	for _, one := range all {
+		a.t = t
+		p := a.one(one.name + ".example.test").Process
+		if p == nil || p.Container == nil || p.Container.Pod == nil {
+			t.Errorf("%s: no pod: %+v", one.name, p)
+			continue
+		}
+		got := *p.Container
+		if got.ID != one.id || got.Name != one.want.Name || got.Runtime != "containerd" || got.Image != testkit.Image || got.Labels["tier"] != one.want.Name || p.Unit != "" {
+			t.Errorf("%s: %+v, unit %q", one.name, got, p.Unit)
+		}
+		if !reflect.DeepEqual(got.Pod, one.want.Pod) {
+			t.Errorf("%s: pod %+v, want %+v", one.name, *got.Pod, *one.want.Pod)
+		}
+	}
+	t.Logf("%d containers in %d pods, each ran %v at most", len(all), 7, slices.Max(lived))
 }

@@ -296,6 +296,8 @@ const (
 	criNamespace = "io.kubernetes.cri.sandbox-namespace"
 	criUID       = "io.kubernetes.cri.sandbox-uid"
 	nerdctlName  = "nerdctl/name"
+	// criSandboxData is what the plugin keeps of a pod, as JSON.
+	criSandboxData = criPrefix + "sandbox.metadata"
 )
 
 func newRecord(namespace string, from *containers.Container) *record {
@@ -324,9 +326,23 @@ func newRecord(namespace string, from *containers.Container) *record {
 		}
 	}
 	if r.sandbox == from.ID {
-		r.podLabels = labelsOf(from.Labels, criPrefix, kubePrefix)
+		r.podLabels = labelsOf(podLabels(from), criPrefix, kubePrefix)
 	}
 	return r
+}
+
+// podLabels returns the labels of the pod whose sandbox a container is. Its own
+// have those of the sandbox's image among them, which tell nothing of the pod.
+func podLabels(sandbox *containers.Container) map[string]string {
+	var v struct {
+		Metadata struct {
+			Config struct{ Labels map[string]string }
+		}
+	}
+	if m := sandbox.Extensions[criSandboxData]; m != nil && json.Unmarshal(m.Value, &v) == nil {
+		return v.Metadata.Config.Labels
+	}
+	return sandbox.Labels
 }
 
 // cgroupAt turns a cgroupsPath of the OCI into what a path holds: with systemd's

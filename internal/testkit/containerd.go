@@ -33,11 +33,12 @@ type Containerd struct {
 }
 
 // NewContainerd starts containerd in a directory of the test's, with Image in
-// the namespaces Name and k8s.io, and its CRI plugin.
-func NewContainerd(t testing.TB) *Containerd {
+// the namespaces Name and k8s.io, and its CRI plugin. Pods in the network of
+// their node are in the host's.
+func NewContainerd(t testing.TB, h *Host) *Containerd {
 	t.Helper()
 	NeedRoot(t)
-	NeedPrograms(t, "containerd", "ctr", "runc", "busybox")
+	NeedPrograms(t, "containerd", "ctr", "runc", "busybox", "nsenter")
 	// Short, because a socket's path is; and outside of t.TempDir, which would
 	// not be removed while something is mounted there.
 	dir, err := os.MkdirTemp("", "dnshark-ctr-")
@@ -70,7 +71,12 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.Daemon = Start(t, exec.Command("containerd", "--config", config))
+	daemon := exec.Command("containerd", "--config", config)
+	if h.name != "" {
+		// ip netns exec would hide the cgroups behind a new /sys.
+		daemon = exec.Command("nsenter", append([]string{"--net=/var/run/netns/" + h.name}, daemon.Args...)...)
+	}
+	c.Daemon = Start(t, daemon)
 	Eventually(t, 30*time.Second, "a containerd that answers", func() bool {
 		if c.Ended() {
 			t.Fatalf("containerd ended: %s", c.Output)
