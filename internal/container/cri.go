@@ -18,7 +18,6 @@ type criClient struct {
 	conn    *grpc.ClientConn
 	api     cri.RuntimeServiceClient
 	runtime string
-	known   recent[string, *event.Container]
 	pods    recent[string, *event.Pod]
 }
 
@@ -60,10 +59,6 @@ func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error
 	if p.ID == "" {
 		return nil, nil
 	}
-	now := unixNow()
-	if known, ok := c.known.get(now, p.ID); ok {
-		return known, nil
-	}
 	list, err := c.api.ListContainers(ctx, &cri.ListContainersRequest{Filter: &cri.ContainerFilter{Id: p.ID}})
 	if status.Code(err) == codes.ResourceExhausted {
 		return nil, nil // its labels are longer than anything honest
@@ -80,14 +75,14 @@ func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error
 			sandbox = one.PodSandboxId
 		}
 	}
-	if found.Pod, err = c.pod(ctx, now, sandbox); err != nil || found.Pod == nil {
+	if found.Pod, err = c.pod(ctx, sandbox); err != nil || found.Pod == nil {
 		return nil, err
 	}
-	c.known.put(now, p.ID, found)
 	return found, nil
 }
 
-func (c *criClient) pod(ctx context.Context, now int64, sandbox string) (*event.Pod, error) {
+func (c *criClient) pod(ctx context.Context, sandbox string) (*event.Pod, error) {
+	now := unixNow()
 	if p, ok := c.pods.get(now, sandbox); ok {
 		return p, nil
 	}

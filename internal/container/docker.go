@@ -18,7 +18,6 @@ import (
 type docker struct {
 	http    http.Client
 	runtime string
-	known   recent[string, *event.Container]
 }
 
 // maxResponse bounds an answer of a runtime.
@@ -69,10 +68,6 @@ func (d *docker) find(ctx context.Context, p *place) (*event.Container, error) {
 	if p.ID == "" {
 		return nil, nil
 	}
-	now := unixNow()
-	if c, ok := d.known.get(now, p.ID); ok {
-		return c, nil
-	}
 	response, err := d.get(ctx, "/containers/"+url.PathEscape(p.ID)+"/json")
 	if err != nil {
 		return nil, err
@@ -99,10 +94,8 @@ func (d *docker) find(ctx context.Context, p *place) (*event.Container, error) {
 	if v.ID != p.ID {
 		return nil, nil // the API finds containers by name too
 	}
-	c := &event.Container{
+	return &event.Container{
 		ID: p.ID, Runtime: d.runtime, Name: cut(strings.TrimPrefix(v.Name, "/")), Image: cut(v.Config.Image),
 		Labels: labelsOf(v.Config.Labels), Pod: podIn(v.Config.Labels, p.Pod),
-	}
-	d.known.put(now, p.ID, c)
-	return c, nil
+	}, nil
 }

@@ -41,6 +41,11 @@ const (
 // yet: some make the cgroup first.
 var tries = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
 
+// askAgain is how long an answer holds for a place that is still in use: a
+// container may get another name, and a runtime may come to know one late. For
+// other places of the same container it holds half as long.
+var askAgain = time.Minute
+
 // endpoint is the socket of a runtime.
 type endpoint struct {
 	path   string
@@ -193,20 +198,63 @@ func (e *endpoint) serves(c client, p *place) bool {
 		(p.Runtime == "" || p.Runtime == c.name())
 }
 
-// waiting are the questions of one endpoint.
-type waiting []question
+// waiting are the questions of one endpoint, and what it said before.
+type waiting struct {
+	list []question
+	said recent[subject, answer] // but not of paths, which the next container may have
+}
+
+// subject is what a question is about. Many places may be one container: with
+// cgroup v1, every process is a place of its own.
+type subject struct {
+	Place
+	path string // where the path does not tell the container
+}
 
 type question struct {
-	*place
-	tried int
-	next  time.Time
+	subject
+	places []*place
+	tried  int
+	next   time.Time
+}
+
+type answer struct {
+	container *event.Container // nil when nothing is known
+	at        int64            // Unix time, ns
 }
 
 func (w *waiting) add(p *place) {
-	if len(*w) >= queued {
-		*w = slices.Delete(*w, 0, 1)
+	q := question{subject: subject{Place: p.Place}, places: []*place{p}}
+	if p.ID == "" {
+		q.path = p.path
 	}
-	*w = append(*w, question{place: p})
+	if i := slices.IndexFunc(w.list, func(other question) bool { return other.subject == q.subject }); i >= 0 {
+		if other := &w.list[i]; len(other.places) < queued {
+			other.places = append(other.places, p)
+		}
+		return
+	}
+	now := unixNow()
+	if said, ok := w.said.get(now, q.subject); ok {
+		if now-said.at < int64(askAgain/2) {
+			q.tell(said.container)
+			return
+		}
+		q.tried = len(tries) // its cgroup is no longer new
+	}
+	if len(w.list) >= queued {
+		w.list = slices.Delete(w.list, 0, 1)
+	}
+	w.list = append(w.list, q)
+}
+
+// tell hands an answer to all who wait for it.
+func (q *question) tell(c *event.Container) {
+	if c != nil {
+		for _, p := range q.places {
+			p.container.Store(c)
+		}
+	}
 }
 
 // gather only collects, for some time.
@@ -226,11 +274,11 @@ func (w *waiting) gather(ctx context.Context, asked <-chan *place, d time.Durati
 }
 
 // pause is how long nothing is to be done unasked.
-func (w waiting) pause() time.Duration {
-	if len(w) == 0 {
+func (w *waiting) pause() time.Duration {
+	if len(w.list) == 0 {
 		return time.Hour
 	}
-	next := slices.MinFunc(w, func(a, b question) int { return a.next.Compare(b.next) })
+	next := slices.MinFunc(w.list, func(a, b question) int { return a.next.Compare(b.next) })
 	return max(0, time.Until(next.next))
 }
 
@@ -238,42 +286,44 @@ func (w waiting) pause() time.Duration {
 // broke.
 func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool) bool {
 	now := time.Now()
-	for i := 0; i < len(*w); {
-		q := &(*w)[i]
+	for i := 0; i < len(w.list); {
+		q := &w.list[i]
 		if !early && q.next.After(now) {
 			i++
 			continue
 		}
 		done := true
-		if e.serves(c, q.place) {
+		if e.serves(c, q.places[0]) {
 			ctx, cancel := context.WithTimeout(ctx, askTimeout)
-			found, err := c.find(ctx, q.place)
+			found, err := c.find(ctx, q.places[0])
 			cancel()
 			if err != nil {
 				// The connection may be to blame, or the question: it goes
 				// behind the others, and not for ever.
 				again := *q
-				*w = slices.Delete(*w, i, i+1)
+				w.list = slices.Delete(w.list, i, i+1)
 				if again.tried < len(tries) {
 					again.next = now.Add(tries[again.tried])
 					again.tried++
-					*w = append(*w, again)
+					w.list = append(w.list, again)
 				}
 				return false
 			}
-			if done = found != nil; done {
+			if found != nil {
 				found.Render()
-				q.container.Store(found)
+				q.tell(found)
 			}
-		}
-		if !done && !early {
-			if done = q.tried == len(tries); !done {
+			done = found != nil || q.tried == len(tries)
+			switch {
+			case !done && !early:
 				q.next = now.Add(tries[q.tried])
 				q.tried++
+			case done && q.path == "":
+				w.said.put(unixNow(), q.subject, answer{found, unixNow()})
 			}
 		}
 		if done {
-			*w = slices.Delete(*w, i, i+1)
+			w.list = slices.Delete(w.list, i, i+1)
 		} else {
 			i++
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,6 +178,97 @@ func TestPoison(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A container that the runtime does not know at first is known later, and by its
+// new name when it gets one; nobody is asked more often than need be.
+func TestNamesLearnedLate(t *testing.T) {
+	defer func(was time.Duration) { askAgain = was }(askAgain)
+	askAgain = 2 * time.Second
+	var name atomic.Pointer[string]
+	var asked atomic.Uint32
+	r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		known := name.Load()
+		if known == nil {
+			http.Error(w, `{"message":"no such container"}`, http.StatusNotFound)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]any{"Id": id, "Name": "/" + *known})
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run()
+	defer r.Close()
+	table := &Table{cgroups: &Cgroups{}, runtimes: r}
+	start := time.Now()
+	b := &event.Batch{Events: make([]event.Event, 1)}
+	b.Events[0].Asker.ID = &event.Identity{Cgroup: 7}
+	look := func() string {
+		b.Now = unixNow()
+		table.Process(b)
+		return b.Events[0].Asker.Container.Name
+	}
+	until := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); look() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("its name is %q, want %q", look(), want)
+			}
+		}
+	}
+	table.now = unixNow()
+	table.Cgroup(&event.Cgroup{ID: 7, Path: "/docker/" + id})
+	gaveUp := func() bool { return int(asked.Load()) > len(tries) }
+	for deadline := start.Add(10 * time.Second); !gaveUp(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("asked %d times", asked.Load())
+		}
+	}
+	if known := look(); known != "" {
+		t.Fatalf("its name is %q before it has one", known)
+	}
+	for _, next := range []string{"temporary", "web"} {
+		name.Store(&next)
+		until(next)
+	}
+	if most := uint32(len(tries) + 2 + int(time.Since(start)/askAgain)); asked.Load() > most {
+		t.Errorf("asked %d times in %v, want %d at most", asked.Load(), time.Since(start), most)
+	}
+}
+
+// Every process of a container is a place of its own with cgroup v1. One
+// question is enough for all.
+func TestManyPlaces(t *testing.T) {
+	var asked atomic.Uint32
+	good := inspected(id)
+	r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		good(w, r)
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run()
+	defer r.Close()
+	for range 5 {
+		places := make([]*place, 200)
+		for i := range places {
+			places[i] = &place{Place: Place{ID: id, Depth: 1}}
+			r.ask(places[i])
+		}
+		for _, p := range places {
+			for deadline := time.Now().Add(10 * time.Second); p.container.Load() == nil; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("not known")
+				}
+			}
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }
 

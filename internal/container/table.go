@@ -43,6 +43,7 @@ type process struct {
 type place struct {
 	Place
 	path      string
+	asked     int64                           // when the runtimes were, by the time of packets
 	container atomic.Pointer[event.Container] // what is known so far, nil outside of containers
 }
 
@@ -102,7 +103,7 @@ func (t *Table) fill(who *event.Party) {
 // place returns the cgroup of an id, from the memory or from the kernel.
 func (t *Table) place(id uint64) *place {
 	if p, ok := t.places.get(t.now, id); ok {
-		return p
+		return t.fresh(p)
 	}
 	path, ok := t.cgroups.path(id)
 	if !ok {
@@ -118,9 +119,18 @@ var nowhere = &place{}
 // process returns where a process runs by all hierarchies.
 func (t *Table) process(id *event.Identity) *place {
 	if p, ok := t.processes.get(t.now, process{id.TGID, id.Start}); ok {
-		return p
+		return t.fresh(p)
 	}
 	return t.read(id)
+}
+
+// fresh asks about a place that is in use again now and then.
+func (t *Table) fresh(p *place) *place {
+	if t.now-p.asked >= int64(askAgain) && p != nowhere {
+		p.asked = t.now
+		t.runtimes.ask(p)
+	}
+	return p
 }
 
 // maxProc is as much as is read of /proc/PID/cgroup: a line for each of a dozen
@@ -142,7 +152,7 @@ func (t *Table) read(id *event.Identity) *place {
 }
 
 func (t *Table) newPlace(parsed Place, path string) *place {
-	p := &place{Place: parsed, path: path}
+	p := &place{Place: parsed, path: path, asked: t.now}
 	if p.ID != "" {
 		p.container.Store(p.known())
 	}
