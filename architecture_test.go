@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"internal/detect/eval":     {"event"},
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output", "internal/spool"},
 	"internal/spool":           {},
+	"internal/store":           {"dnswire", "event"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},

@@ -99,6 +99,12 @@ func (r *reporter) accounts() []account {
 			{unmatched, "filtered_expression"}, {unwanted, "filtered_policy"},
 		}},
 	}
+	if h := r.history; h != nil {
+		kept, failed, waiting := h.Stats()
+		accounts = append(accounts, account{"history", []count{{h.Events, "events"}}, []count{
+			{kept, "kept"}, {waiting, "waiting"}, {h.Dropped, "dropped"}, {failed, "failed"}, {h.Other, "no_evidence"},
+		}})
+	}
 	for _, o := range r.outputs {
 		s := o.Queue.Stats()
 		accounts = append(accounts, account{"output " + o.Target.Name, []count{{s.Events, "events"}, {s.Recovered, "recovered"}}, []count{

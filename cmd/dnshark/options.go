@@ -48,6 +48,8 @@ type options struct {
 
 	host string
 
+	history storeOptions
+
 	maxRecords     int
 	streamMemory   int // MiB
 	fragmentMemory int // MiB
@@ -89,6 +91,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "call a query unanswered after this `TIME`")
 	f.DurationVar(&o.stats, "stats", 0, "print counters to standard error every `TIME`")
 	f.StringVar(&o.statsFormat, "stats-format", "text", "`FORMAT` of counters and summary: text or json")
+	o.history.add(f)
 	f.StringVar(&o.host, "host", hostname(), "`NAME` of this host in events")
 	f.IntVar(&o.maxRecords, "max-records", dnswire.MaxRecords, "show at most `N` records of a message; the rest is counted")
 	f.IntVar(&o.streamMemory, "stream-memory", 32, "`MIB` for putting TCP streams together")

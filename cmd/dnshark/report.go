@@ -19,6 +19,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/source"
+	"github.com/dnshark-io/dnshark/internal/store"
 )
 
 // reporter is the last writer: it prints the counters of all steps. The counters
@@ -47,6 +48,7 @@ type reporter struct {
 	filter   *filter.Filter
 	policies *policy.Stage
 	detect   *detect.Stage // nil when nobody wants alerts
+	history  *store.Stage  // nil without --store
 	runtimes *container.Runtimes
 	outputs  []*sink.Output // nil for a single plain one
 }

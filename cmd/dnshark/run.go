@@ -146,6 +146,11 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		}
 		stages = append(stages, report.policies)
 	}
+	finishStore, err := o.openStore(report, live, &stages)
+	if err != nil {
+		return err
+	}
+	defer finishStore() // what it returns is of interest only where the line ran
 
 	worker := &line.Worker{Lane: lane, Decoder: decoder, Stages: stages, Writer: report, Host: o.host, Limits: dnswire.Limits{Records: o.maxRecords}}
 	if o.count > 0 {
@@ -164,7 +169,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if ctx.Err() != nil {
 		err = without(err, ctx.Err())
 	}
-	err = writer.close(err)
+	err = errors.Join(writer.close(err), finishStore())
 	// Where nothing could be read, the error is all there is to say.
 	s := lane.Stats()
 	worth := len(o.command) == 0 || o.stats > 0 || s.RingFull+s.CopyError > 0 || !report.closes()
