@@ -6,6 +6,7 @@ set -eu
 # command:package
 programs='
 dig:bind9-dnsutils
+dnsdbq:dnsdbq
 dnsmasq:dnsmasq-base
 unbound:unbound
 named:bind9

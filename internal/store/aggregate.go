@@ -64,7 +64,7 @@ func Evidence(e *event.Event) bool {
 
 // adder puts events into aggregates.
 type adder struct {
-	key, who, rdata, zone []byte
+	key, who []byte
 }
 
 // add puts an event in, which must be evidence. Names are the wire's: what stands

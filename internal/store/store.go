@@ -276,9 +276,33 @@ func escaped(name string, i int) bool {
 	return n%2 == 1
 }
 
+// targets tells which field of the RDATA is a name: NS, CNAME, SOA, PTR, MX, SRV,
+// DNAME, SVCB, HTTPS.
+var targets = map[dnswire.Type]int{2: 0, 5: 0, 6: 0, 12: 0, 15: 1, 33: 3, 39: 0, 64: 1, 65: 1}
+
+// DottedRData returns the RDATA with final dots on its names, as master files have
+// them.
+func (t *Tuple) DottedRData() string {
+	field, ok := targets[t.Type]
+	list := strings.Fields(t.RData)
+	if !ok || field >= len(list) {
+		return t.RData
+	}
+	dot := func(i int) {
+		if i < len(list) && list[i] != "." {
+			list[i] += "."
+		}
+	}
+	dot(field)
+	if t.Type == dnswire.TypeSOA {
+		dot(1)
+	}
+	return strings.Join(list, " ")
+}
+
 // target is the name in the text of RDATA, "" when its type has none.
 func target(t dnswire.Type, rdata string) string {
-	field, ok := map[dnswire.Type]int{2: 0, 5: 0, 6: 0, 12: 0, 15: 1, 33: 3, 39: 0, 64: 1, 65: 1}[t]
+	field, ok := targets[t]
 	if !ok {
 		return ""
 	}
