@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth kernels sinks profile guard fuzz deps clean
+.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -116,6 +116,12 @@ detect-eval:
 bench-growth: build
 	cd bench && go build -o ../bin/bench/ ./...
 	bin/bench/growth $(BENCH_ARGS)
+
+# The history store: a tuple for every 20 events.
+STORE_EVENTS ?= 10000000
+bench-store:
+	DNSHARK_BENCH_STORE=$(STORE_EVENTS) DNSHARK_BENCH_OUT=$(abspath $(BENCH_OUT))/store.md \
+		CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestMeasure$$' ./internal/store
 
 # Instructions per response (valgrind) and allocations, against what is
 # committed. UPDATE=1 commits what is measured. `make test` runs these tests too.

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dnshark-io/dnshark/event"
+)
+
+// TestMeasure writes docs/bench/store.md: DNSHARK_BENCH_STORE is how many events.
+// There is a tuple for 20 events; which one an event has is skewed, as names are.
+func TestMeasure(t *testing.T) {
+	events, _ := strconv.Atoi(os.Getenv("DNSHARK_BENCH_STORE"))
+	if events == 0 {
+		return
+	}
+	tuples := max(events/20, 1)
+	dir := t.TempDir()
+	s := open2(t, dir, Options{})
+	g := NewStage(s, "sensor1")
+	g.Wait = true
+	r := rand.New(rand.NewPCG(1, 2))
+	random := rand.NewZipf(r, 1.05, 50, uint64(tuples-1))
+	var b event.Batch
+	begin := time.Now()
+	for i := range events {
+		n := uint32(i)
+		if i >= tuples { // each once, then the usual ones
+			n = uint32(random.Uint64())
+		}
+		e := b.Next()
+		e.Msg.Unpack(b.Hold(measured(n)))
+		e.Kinds, e.Txn.State = 1, event.StateAnswered
+		e.Time = noon.UnixNano() + int64(i)*int64(72*time.Hour)/int64(events)
+		e.Meta.SrcIP, e.Meta.DstIP = netip.MustParseAddr("192.0.2.53"), netip.AddrFrom4([4]byte{10, 0, byte(n >> 8 & 3), byte(n)})
+		if len(b.Events) == 256 {
+			g.Process(&b)
+			b.Reset()
+		}
+	}
+	g.Process(&b)
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begin)
+	rss := peakRSS(t)
+	c, err := s.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Tuples != int64(tuples) {
+		t.Fatalf("%d tuples, want %d", c.Tuples, tuples)
+	}
+
+	reader, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var out strings.Builder
+	fmt.Fprintf(&out, "# The history store\n\nWritten by `make bench-store STORE_EVENTS=%d`: %s, %s, %d processors.\n\n", events, time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU())
+	fmt.Fprintf(&out, "| what | figure |\n|---|---|\n| events, tuples, names | %d, %d, %d |\n| events per second, making them included | %.0f |\n", events, c.Tuples, c.Names, float64(events)/took.Seconds())
+	fmt.Fprintf(&out, "| octets per tuple, with its name, hours and days | %.0f |\n| most memory (RSS) while writing | %d MiB |\n", float64(c.Octets)/float64(c.Tuples), rss>>10)
+	fmt.Fprintf(&out, "\n| look-up | p50 | p99 |\n|---|---|---|\n")
+	look := func(what string, times int, ask func(n uint32) error) {
+		list := make([]time.Duration, times)
+		for i := range list {
+			at := time.Now()
+			if err := ask(uint32(r.IntN(tuples))); err != nil {
+				t.Fatal(err)
+			}
+			list[i] = time.Since(at)
+		}
+		slices.Sort(list)
+		fmt.Fprintf(&out, "| %s | %v | %v |\n", what, list[times/2].Round(time.Microsecond), list[times*99/100].Round(time.Microsecond))
+	}
+	lookup := func(q Query, least int) error {
+		n := 0
+		if q.Limit == 0 {
+			q.Limit = 100
+		}
+		_, err := reader.Lookup(context.Background(), &q, func(*Tuple) error { n++; return nil })
+		if err == nil && n < least {
+			err = fmt.Errorf("%+v: %d tuples, want %d", q, n, least)
+		}
+		return err
+	}
+	look("name", 2000, func(n uint32) error { return lookup(Query{Text: measuredName(n)}, 1) })
+	look("*.name, to 100 tuples", 2000, func(n uint32) error {
+		return lookup(Query{Text: fmt.Sprintf("d%d.example.test", n/64), Wild: Left}, 1)
+	})
+	look("name.*", 2000, func(n uint32) error { return lookup(Query{Text: fmt.Sprintf("h%d", n), Wild: Right}, 1) })
+	look("address", 2000, func(n uint32) error {
+		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n), 32)}, 1)
+	})
+	look("range of 256 addresses", 2000, func(n uint32) error {
+		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n), 24).Masked()}, 1)
+	})
+	look("top 10 names of three days", 5, func(uint32) error {
+		_, err := reader.Top(context.Background(), Names, Range{}, 10)
+		return err
+	})
+	t.Log(out.String())
+	if path := os.Getenv("DNSHARK_BENCH_OUT"); path != "" {
+		if err := os.WriteFile(path, []byte(out.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func measuredName(n uint32) string { return fmt.Sprintf("h%d.d%d.example.test", n, n/64) }
+
+func measuredIP(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// measured is a response with the n-th tuple.
+func measured(n uint32) []byte {
+	raw := []byte{0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0}
+	for label := range strings.SplitSeq(measuredName(n), ".") {
+		raw = append(append(raw, byte(len(label))), label...)
+	}
+	raw = append(raw, 0, 0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4)
+	return binary.BigEndian.AppendUint32(raw, 100<<24|n&0xffffff)
+}
+
+// peakRSS returns KiB.
+func peakRSS(t *testing.T) (kib int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
+			kib, err = strconv.Atoi(f[1])
+		}
+	}
+	if err != nil || kib == 0 {
+		t.Fatal("no VmHWM", err)
+	}
+	return kib
+}
