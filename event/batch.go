@@ -17,6 +17,7 @@ type Batch struct {
 	ids  []Identity
 
 	causes []Cause
+	text   text // of the event that an encoder is at
 }
 
 // Next adds an event and returns it cleared, its Msg ready for Unpack. The
@@ -31,6 +32,7 @@ func (b *Batch) Next() *Event {
 	e := &b.Events[n]
 	// Msg is left alone: Unpack begins anew and uses its memory again.
 	e.Observation = Observation{Host: b.Host}
+	e.text = &b.text
 	e.Msg.Limits = b.Limits
 	return e
 }

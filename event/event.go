@@ -41,8 +41,7 @@ type Event struct {
 	Observation
 	Msg dnswire.Message
 
-	names [8]written
-	data  [16]written
+	text *text
 }
 
 // HasMessage reports whether Msg holds a DNS message.

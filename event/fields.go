@@ -10,6 +10,8 @@ type Field struct {
 	// Append appends the value as JSON, or nothing when the event has none:
 	// the key is then left out.
 	Append func(dst []byte, e *Event) []byte
+	// OfMessage says that the value depends on the message alone.
+	OfMessage bool
 }
 
 // SubField documents a key inside a field. A trailing [] in Name marks a list,
@@ -64,7 +66,7 @@ var (
 			{"dns_answer.ttl", "uint32", "time to live in seconds, as on the wire"},
 			{"dns_answer.answer", "string", "answer data in presentation format"},
 		},
-		Append: appendResponse,
+		Append: appendResponse, OfMessage: true,
 	}
 	FieldQuestions = Field{
 		Name: "dns_questions", Type: "[]trace.DnsQueryData",
@@ -74,7 +76,7 @@ var (
 			{"query_type", "string", "query type (A, AAAA, MX, ...)"},
 			{"query_class", "string", "query class (usually IN)"},
 		},
-		Append: appendQuestions,
+		Append: appendQuestions, OfMessage: true,
 	}
 	FieldDNS = Field{
 		Name: "dns", Type: "object", Doc: "the whole DNS message",
@@ -118,7 +120,7 @@ var (
 			{"incomplete", "bool", "true when the message could not be read to its end"},
 			{"anomalies[]", "[]string", "names of everything odd or broken in the message; message_cut: it was longer than what was captured, or kept of it; event_capped: the event would be longer than 64 KiB and lacks records or options, see counts"},
 		},
-		Append: appendDNS,
+		Append: appendDNS, OfMessage: true,
 	}
 	FieldTransaction = Field{
 		Name: "transaction", Type: "object", Doc: "the query and its answer",

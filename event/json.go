@@ -58,18 +58,32 @@ type written struct {
 	n   uint32
 }
 
+// text is what is known of an event's own text while it is written. The events
+// of a batch have it in common: they are written one after the other.
+type text struct {
+	names [8]written
+	data  [16]written
+	memo  *Memo // that wants to know where numbers stand
+}
+
 // Begin readies the event for an encoder, which calls it before it writes the
 // first field.
 func (e *Event) Begin() {
+	if e.text == nil {
+		e.text = &text{}
+	}
 	e.Capped = false
 	e.forget()
 }
 
 // forget forgets what was written of the event.
-func (e *Event) forget() { e.names, e.data = [len(e.names)]written{}, [len(e.data)]written{} }
+func (e *Event) forget() {
+	t := e.text
+	t.names, t.data = [len(t.names)]written{}, [len(t.data)]written{}
+}
 
 func (e *Event) appendName(dst []byte, n dnswire.Name) []byte {
-	w := &e.names[n.Off/2%uint16(len(e.names))]
+	w := &e.text.names[n.Off/2%uint16(len(e.text.names))]
 	if w.off == n.Off && n.Off != 0 {
 		return append(dst, dst[w.at:w.at+w.n]...)
 	}
@@ -84,7 +98,7 @@ func (e *Event) appendName(dst []byte, n dnswire.Name) []byte {
 }
 
 func (e *Event) appendData(dst []byte, r *dnswire.Record) []byte {
-	w := &e.data[r.Off/4%uint16(len(e.data))]
+	w := &e.text.data[r.Off/4%uint16(len(e.text.data))]
 	if w.off == r.Off {
 		return append(dst, dst[w.at:w.at+w.n]...)
 	}
@@ -140,7 +154,7 @@ func appendResponse(dst []byte, e *Event) []byte {
 			}
 			before := len(dst)
 			dst = r.Type.Append(append(dst, `{"answer_type":"`...))
-			dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
+			dst = e.appendTTL(append(dst, `","ttl":`...), r)
 			dst = e.appendData(append(dst, `,"answer":"`...), r)
 			dst, more = e.keep(append(dst, `"},`...), start, before, maxResponseList)
 		}
@@ -195,7 +209,7 @@ func closeList(dst []byte) []byte {
 
 func appendDNS(dst []byte, e *Event) []byte {
 	m, start := &e.Msg, len(dst)
-	dst = AppendUint(append(dst, `{"id":`...), uint64(m.ID))
+	dst = e.appendID(append(dst, `{"id":`...))
 	dst = m.Flags.Opcode().Append(append(dst, `,"opcode":"`...))
 	dst = m.RCode().Append(append(dst, `","rcode":"`...))
 	dst = append(append(dst, `","flags":[`...), flagLists[flagIndex(m.Flags)]...)
@@ -264,7 +278,7 @@ func (e *Event) appendRecords(dst []byte, start int, rs []dnswire.Record, skip *
 		dst = e.appendName(append(dst, `{"name":"`...), r.Name)
 		dst = r.Type.Append(append(dst, `","type":"`...))
 		dst = r.Class.Append(append(dst, `","class":"`...))
-		dst = AppendUint(append(dst, `","ttl":`...), uint64(r.TTL))
+		dst = e.appendTTL(append(dst, `","ttl":`...), r)
 		dst = append(e.appendData(append(dst, `,"data":"`...), r), '"')
 		if r.Fault != dnswire.None {
 			dst = append(append(append(dst, `,"fault":"`...), r.Fault.String()...), '"')

@@ -105,13 +105,23 @@ func Frame(e Encoder) (begin, end func(dst []byte) []byte) {
 	return func(dst []byte) []byte { return header(e, dst) }, func(dst []byte) []byte { return trailer(e, dst) }
 }
 
-// Stateless reports whether several goroutines may use an encoder at once.
+// Stateless reports whether several goroutines may encode at once, each with what
+// worker returns.
 func Stateless(e Encoder) bool {
 	_, ok := e.(interface{ stateless() })
 	return ok
 }
 
 func (*JSON) stateless() {}
+
+// worker returns the encoder for one of n goroutines that encode at once: its own
+// where one remembers what it wrote.
+func worker(e Encoder, n int) Encoder {
+	if e, ok := e.(interface{ worker(n int) Encoder }); ok {
+		return e.worker(n)
+	}
+	return e
+}
 
 // OncePerEvent reports whether an encoder writes an event once, by however many
 // names it goes.

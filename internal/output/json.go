@@ -2,6 +2,9 @@ package output
 
 import (
 	"math/bits"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/kind"
@@ -11,11 +14,22 @@ import (
 // of the kind's table of fields.
 type JSON struct {
 	kinds []jsonKind
+	memo  *event.Memo // made with the first message
+	size  int         // octets that it takes, 0: no memo
 }
 
+// Messages are remembered in jsonMemory octets by all that encode at once, and in
+// minJSONMemory at least by each.
+const (
+	jsonMemory    = 16 << 20
+	minJSONMemory = 1 << 20
+)
+
 type jsonKind struct {
-	event  string // ,"event":"NAME"
-	fields []jsonField
+	event   string // ,"event":"NAME"
+	before  []jsonField
+	message func([]byte, *event.Event) []byte // the fields of the message, which stand together
+	after   []jsonField
 }
 
 type jsonField struct {
@@ -25,15 +39,37 @@ type jsonField struct {
 
 // NewJSON returns the encoder for all kinds of the catalogue.
 func NewJSON() *JSON {
-	j := &JSON{}
+	j := &JSON{size: jsonMemory}
 	for _, k := range kind.Catalogue {
-		jk := jsonKind{event: `,"event":"` + k.Name + `"`}
-		for _, f := range k.Fields {
-			jk.fields = append(jk.fields, jsonField{`,"` + f.Name + `":`, f.Append})
-		}
-		j.kinds = append(j.kinds, jk)
+		j.kinds = append(j.kinds, newJSONKind(k))
 	}
 	return j
+}
+
+func newJSONKind(k *kind.Kind) jsonKind {
+	jk := jsonKind{event: `,"event":"` + k.Name + `"`}
+	var message []jsonField
+	for _, f := range k.Fields {
+		field := jsonField{`,"` + f.Name + `":`, f.Append}
+		switch {
+		case f.OfMessage:
+			message = append(message, field)
+		case message == nil:
+			jk.before = append(jk.before, field)
+		default:
+			jk.after = append(jk.after, field)
+		}
+	}
+	if message != nil {
+		jk.message = func(dst []byte, e *event.Event) []byte {
+			return appendFields(dst, e, message)
+		}
+	}
+	return jk
+}
+
+func (j *JSON) worker(n int) Encoder {
+	return &JSON{kinds: j.kinds, size: max(jsonMemory/n, minJSONMemory)}
 }
 
 // Append implements Encoder.
@@ -41,28 +77,55 @@ func (j *JSON) Append(dst []byte, b *event.Batch) []byte {
 	for i := range b.Events {
 		e := &b.Events[i]
 		for kinds := e.Kinds; kinds != 0; kinds &= kinds - 1 {
-			dst = j.kinds[bits.TrailingZeros32(kinds)].append(dst, e)
+			dst = j.append(dst, e, bits.TrailingZeros32(kinds))
 		}
 	}
 	return dst
 }
 
-func (k *jsonKind) append(dst []byte, e *event.Event) []byte {
-	start := len(dst)
-	e.Begin()
-	for i := range k.fields {
-		f, before := &k.fields[i], len(dst)
-		dst = append(dst, f.key...)
-		value := len(dst)
-		dst = f.append(dst, e)
-		if len(dst) == value {
-			dst = dst[:before]
+func (j *JSON) append(dst []byte, e *event.Event, kind int) []byte {
+	k, start := &j.kinds[kind], len(dst)
+	e.Capped = false
+	// The time comes first, so that sorted lines are sorted by time.
+	dst = appendFields(dst, e, k.before[:1])
+	dst = append(dst, k.event...)
+	dst = appendFields(dst, e, k.before[1:])
+	switch {
+	case k.message == nil:
+	case j.size == 0:
+		e.Begin()
+		dst = k.message(dst, e)
+	default:
+		if j.memo == nil {
+			j.memo = event.NewMemo(hugePages(j.size))
 		}
-		if i == 0 {
-			// The time comes first, so that sorted lines are sorted by time.
-			dst = append(dst, k.event...)
-		}
+		dst = j.memo.Append(dst, e, uint8(kind), k.message)
 	}
+	dst = appendFields(dst, e, k.after)
 	dst[start] = '{'
 	return append(dst, '}', '\n')
+}
+
+// appendFields appends the fields that the event has.
+func appendFields(dst []byte, e *event.Event, fields []jsonField) []byte {
+	for i := range fields {
+		f, before := &fields[i], len(dst)
+		dst = append(dst, f.key...)
+		value := len(dst)
+		if dst = f.append(dst, e); len(dst) == value {
+			dst = dst[:before]
+		}
+	}
+	return dst
+}
+
+// hugePages returns n octets, in huge pages where the kernel has some: a lookup in
+// small ones misses the TLB.
+func hugePages(n int) []byte {
+	const size = 2 << 20
+	b := make([]byte, n+size)
+	at := int(-uintptr(unsafe.Pointer(&b[0])) % size)
+	b = b[at:][:n:n]
+	_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
+	return b
 }

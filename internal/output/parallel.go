@@ -43,9 +43,10 @@ func NewParallel(e Encoder, sink io.Writer, workers int) *Parallel {
 		p.free <- &job{batch: &event.Batch{}, ready: make(chan struct{}, 1)}
 	}
 	for range workers {
+		encoder := worker(e, workers)
 		p.wait.Go(func() {
 			for j := range p.jobs {
-				j.text = e.Append(j.text[:0], j.batch)
+				j.text = encoder.Append(j.text[:0], j.batch)
 				j.ready <- struct{}{}
 			}
 		})

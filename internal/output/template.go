@@ -59,7 +59,7 @@ func (t *templateEncoder) Append(dst []byte, b *event.Batch) []byte {
 	for i := range b.Events {
 		e := &b.Events[i]
 		for kinds := e.Kinds; kinds != 0; kinds &= kinds - 1 {
-			t.line = t.json.kinds[bits.TrailingZeros32(kinds)].append(t.line[:0], e)
+			t.line = t.json.append(t.line[:0], e, bits.TrailingZeros32(kinds))
 			t.out.Reset()
 			if err := t.execute(); err != nil {
 				dst = append(dst, t.out.Bytes()...)

@@ -9,9 +9,12 @@ import (
 // borrow from the block must be done with before refill.
 var errRefill = errors.New("refill")
 
-// blockBytes is how much is read at once. It holds several of the longest
-// frames and stays in a second-level cache.
-const blockBytes = 1 << 20
+// blockBytes holds several of the longest frames. What is read at once, readBytes,
+// stays in a second-level cache with all that is made of it.
+const (
+	blockBytes = 1 << 20
+	readBytes  = 1 << 18
+)
 
 // reader is a window on a stream.
 type reader struct {
@@ -24,17 +27,17 @@ type reader struct {
 
 func newReader(src io.Reader) *reader { return &reader{src: src, buf: make([]byte, blockBytes)} }
 
-// refill reads more behind what is left, which it moves to the front when the
-// block is half full: not every time, or a pipe that gives octets one by one
+// refill reads more behind what is left, which it moves to the front when as much
+// as a read was consumed: not every time, or a pipe that gives octets one by one
 // would make it work without end. No record is longer than half a block.
 func (r *reader) refill() {
-	if r.from == r.to || r.to > len(r.buf)/2 {
+	if r.from == r.to || r.from >= readBytes {
 		r.to = copy(r.buf, r.buf[r.from:r.to])
 		r.from = 0
 	}
 	// A pipe that has little now is not waited for.
 	for n := 0; n == 0 && r.err == nil; {
-		n, r.err = r.src.Read(r.buf[r.to:])
+		n, r.err = r.src.Read(r.buf[r.to:min(r.to+readBytes, len(r.buf))])
 		r.to += n
 	}
 }
