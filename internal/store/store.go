@@ -84,8 +84,8 @@ const (
 	ByName      By = iota // owner name
 	ByTarget              // the name in the RDATA: NS, CNAME, MX, ...
 	ByNet                 // the address in the RDATA: A, AAAA
-	ByProcess             // comm, executable path or its last element
-	ByContainer           // id or its beginning, of 12 digits or more
+	ByProcess             // comm, or with a slash in it the path of the executable
+	ByContainer           // id or its beginning, 12 digits or more
 )
 
 // Wild is which part of a name may be anything.
