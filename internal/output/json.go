@@ -21,7 +21,7 @@ type JSON struct {
 // Messages are remembered in jsonMemory octets by all that encode at once, and in
 // minJSONMemory at least by each.
 const (
-	jsonMemory    = 16 << 20
+	jsonMemory    = 12 << 20
 	minJSONMemory = 1 << 20
 )
 
