@@ -280,3 +280,23 @@ func TestBounds(t *testing.T) {
 	}
 	runtime.KeepAlive(l)
 }
+
+// Who misses some of many questions sees replies that nobody asked for, and no forgery.
+func TestLostQueries(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		l := newLab(t, Options{})
+		for i := range 3000 {
+			l.now += 100e6
+			v := talk{m: reply(fmt.Sprintf("host%d.example.test", i), dns.TypeA, 0, "A 198.51.100.7"), port: uint16(20000 + i)}
+			if i%20 == 7 {
+				v.state = event.StateUnsolicited
+			} else if !lost {
+				continue // only the forged ones are left, slowly
+			}
+			l.see(v)
+		}
+		if a := l.has("dns_cache_poisoning", "forged_replies"); (a != nil) == lost {
+			t.Errorf("lost %v: %+v", lost, a)
+		}
+	}
+}

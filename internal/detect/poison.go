@@ -32,6 +32,7 @@ type guessed struct {
 type guessing struct {
 	start, end    int64
 	count         uint64
+	matched       uint64 // answers about the domain whose question was seen
 	window        rate   // over slowWindow
 	second        int64  // begin of the second at hand
 	inSecond      uint32 // replies in it
@@ -115,6 +116,11 @@ func (p *poison) See(s *Seen, d *Desk) {
 	switch s.Txn.State {
 	case event.StateAnswered:
 		both.matched++
+		if p.guesses.len() > 0 && len(s.Registered) > 0 {
+			if g := p.guesses.peek(guessed{s.Client, s.DomainHash}); g != nil {
+				g.matched++
+			}
+		}
 		p.remember(s)
 		if !s.Repeat {
 			p.stray(s, d)
@@ -134,7 +140,7 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 	if len(domain) == 0 {
 		domain = s.Name
 	}
-	key := guessed{s.Client, maphash.Bytes(p.seed, domain)}
+	key := guessed{s.Client, s.DomainHash}
 	g := p.guesses.get(key)
 	if g == nil || s.Time-g.end > guessGap {
 		p.guesses.drop(key)
@@ -161,8 +167,9 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 	g.servers |= 1 << (binary.BigEndian.Uint32(lastOctets(s.Server)) * 0x9e3779b1 >> 26)
 
 	fast := g.mostIDs >= guessIDs
-	// Where most questions are not seen at all, replies prove nothing.
-	slow := inWindow >= slowCount && (both.matched >= 3*(both.unmatched-min(both.unmatched, g.count)) || both.unmatched == g.count)
+	// Where most questions are not seen at all, replies prove nothing; nor where some
+	// are missed of many that get their answers.
+	slow := inWindow >= slowCount && 2*g.count >= g.matched && (both.matched >= 3*(both.unmatched-min(both.unmatched, g.count)) || both.unmatched == g.count)
 	if !fast && !slow {
 		return
 	}
