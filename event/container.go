@@ -4,7 +4,7 @@ package event
 // changed. The strings may hold any octet; "" is unknown.
 type Container struct {
 	ID      string
-	Runtime string // docker, containerd, cri-o, podman, lxc or garden
+	Runtime string // docker, containerd, cri-o, podman, lxc, systemd-nspawn or garden
 	Name    string
 	Image   string
 	Labels  []Label // by key; nil when the runtime was not asked
@@ -133,7 +133,7 @@ func containerPaths(prefix string, of func(*Event) *Party) []*Path {
 	return []*Path{
 		text("unit", "innermost systemd unit, outside of containers", func(e *Event) string { return of(e).Unit }),
 		text("container.id", "id of the container", func(e *Event) string { return container(e).ID }),
-		text("container.runtime", "docker, containerd, cri-o, podman, lxc or garden", func(e *Event) string { return container(e).Runtime }),
+		text("container.runtime", "docker, containerd, cri-o, podman, lxc, systemd-nspawn or garden", func(e *Event) string { return container(e).Runtime }),
 		text("container.name", "name of the container", func(e *Event) string { return container(e).Name }),
 		text("container.image", "image of the container", func(e *Event) string { return container(e).Image }),
 		labels("container.labels", "labels of the container, key=value each", func(e *Event) []Label { return container(e).Labels }),

@@ -168,7 +168,7 @@ var (
 			{"unit", "string", "innermost systemd unit: service, scope or slice; left out in containers"},
 			{"container", "object", "the innermost container; left out where there is none. Keys that are unknown are left out too"},
 			{"container.id", "string", "the runtime's id of the container"},
-			{"container.runtime", "string", "docker, containerd, cri-o, podman, lxc or garden"},
+			{"container.runtime", "string", "docker, containerd, cri-o, podman, lxc, systemd-nspawn or garden"},
 			{"container.name", "string", "its name; of a container of a pod, the name there"},
 			{"container.image", "string", "the image, as the runtime names it"},
 			{"container.labels", "object", "the runtime's labels: strings, as many as fit 1 KiB"},

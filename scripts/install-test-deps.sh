@@ -42,15 +42,21 @@ done
 ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing="$missing rsyslog-gnutls"
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 
-# Installed, systemd-resolved would take over the machine's /etc/resolv.conf. So it
-# is only unpacked, and its name here is a directory.
-resolved=/usr/local/lib/dnshark-tests/systemd-resolved
-[ -d $resolved ] || missing="$missing $resolved"
+# Installed, these would change the machine: systemd-resolved its /etc/resolv.conf,
+# engines its network. So they are only unpacked, below this directory.
+# name:package,package,...
+lib=/usr/local/lib/dnshark-tests
+unpack=
+for entry in systemd-resolved:systemd-resolved,libsystemd-shared docker:docker.io \
+	podman:podman,conmon,libgpgme11,libassuan0,libsubid4; do
+	[ -d "$lib/${entry%%:*}" ] || unpack="$unpack $entry"
+done
 
 # The reader of Parquet files: a database, with its binary in the package.
-duckdb=/usr/local/lib/dnshark-tests/duckdb
-[ -d $duckdb ] || missing="$missing $duckdb"
+duckdb=$lib/duckdb
+[ -d $duckdb ] || unpack="$unpack duckdb"
 
+missing=$missing$unpack
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "not installed (needs root and apt-get):$missing; tests that need them say so" >&2
@@ -65,30 +71,30 @@ if [ ! -e $policy ]; then
 	chmod +x $policy
 	trap 'rm -f $policy' EXIT
 fi
+mkdir -p $lib
 if [ ! -d $duckdb ]; then
-	missing=${missing% "$duckdb"}
 	fetched=$(mktemp -d)
 	if npm install --silent --no-audit --no-fund --prefix "$fetched" @duckdb/node-api@1.5.6-r.1 >/dev/null 2>&1; then
-		mkdir -p "${duckdb%/*}"
 		mv "$fetched" $duckdb
 	else
 		rm -rf "$fetched"
 		echo "not installed: DuckDB, which needs npm" >&2
 	fi
 fi
-[ -n "$missing" ] || exit 0
+missing=${missing%"$unpack"}
+unpack=${unpack% duckdb}
+[ -n "$missing$unpack" ] || exit 0
 apt-get update -qq
-if [ ! -d $resolved ]; then
-	missing=${missing% "$resolved"}
+for entry in $unpack; do
+	name=${entry%%:*}
 	unpacked=$(mktemp -d)
-	if (cd "$unpacked" && apt-get download -qq systemd-resolved libsystemd-shared 2>/dev/null &&
+	if (cd "$unpacked" && echo "${entry#*:}" | tr , '\n' | xargs apt-get download -qq 2>/dev/null &&
 		for deb in *.deb; do dpkg -x "$deb" root; done); then
-		mkdir -p "${resolved%/*}"
-		mv "$unpacked/root" $resolved
+		mv "$unpacked/root" "$lib/$name"
 	else
-		echo "not unpacked: systemd-resolved" >&2
+		echo "not unpacked: $name" >&2
 	fi
 	rm -rf "$unpacked"
-fi
+done
 # shellcheck disable=SC2086 # a list of packages
 [ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing >/dev/null

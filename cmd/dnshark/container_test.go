@@ -205,3 +205,71 @@ func TestLivePods(t *testing.T) {
 	}
 	t.Logf("%d containers in %d pods, each ran %v at most", len(all), 7, slices.Max(lived))
 }
+
+// What real engines tell of containers, by the Engine API.
+func TestLiveEngines(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dnsmasq", "ip")
+	for _, test := range []struct {
+		runtime string
+		start   func(*testing.T, *testkit.Host) (*testkit.Engine, []string)
+		// late says that the engine may tell of a container when it asked already:
+		// podman reads its own file of events every 250 ms.
+		late bool
+	}{
+		{"docker", func(t *testing.T, h *testkit.Host) (*testkit.Engine, []string) {
+			c := testkit.NewContainerd(t, h) // where Docker has its containers, without their names
+			return testkit.NewDocker(t, h, c), []string{c.Socket}
+		}, false},
+		{"podman", func(t *testing.T, h *testkit.Host) (*testkit.Engine, []string) { return testkit.NewPodman(t, h), nil }, true},
+	} {
+		t.Run(test.runtime, func(t *testing.T) {
+			host := testkit.NewHost(t)
+			host.Dnsmasq("127.0.0.1")
+			engine, sockets := test.start(t, host)
+			var args []string
+			for _, socket := range append(sockets, engine.Socket) {
+				args = append(args, "--container-runtime", "unix://"+socket)
+			}
+			a := startAgent(t, args...)
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("%s: %s\ndnshark: %s", test.runtime, engine.Output, a.Output)
+				}
+			})
+			const containers = 5
+			for i := range containers {
+				name := "c" + strconv.Itoa(i)
+				// At once, and when the engine has had its time.
+				script := fmt.Sprintf("ask() { nslookup -type=a $1-%s.example.test 127.0.0.1; }; ask first && sleep 0.5 && ask last", name)
+				out, err := engine.Run(name, []string{"n=" + strconv.Itoa(i), "name=label"}, "/bin/sh", "-c", script).CombinedOutput()
+				if err != nil {
+					t.Fatalf("%s: %v: %s", name, err, out)
+				}
+			}
+			early := 0
+			for i := range containers {
+				name := "c" + strconv.Itoa(i)
+				first, last := a.one("first-"+name+".example.test").Process, a.one("last-"+name+".example.test").Process
+				if first == nil || last == nil || first.Container == nil || last.Container == nil {
+					t.Errorf("%s: no container: %+v, %+v", name, first, last)
+					continue
+				}
+				got := *last.Container
+				want := seenContainer{ID: got.ID, Runtime: test.runtime, Name: name, Image: testkit.Image,
+					Labels: map[string]string{"n": strconv.Itoa(i), "name": "label", "image.test": "yes"}}
+				if len(got.ID) != 64 || !reflect.DeepEqual(got, want) || last.Unit != "" {
+					t.Errorf("%s: %+v, unit %q, want %+v", name, got, last.Unit, want)
+				}
+				if known := *first.Container; known.Name == "" && test.late {
+					if known.ID != got.ID || known.Runtime != test.runtime {
+						t.Errorf("%s at first: %+v", name, known)
+					}
+				} else if early++; known.ID != got.ID || known.Name != name || known.Image != testkit.Image || known.Labels["n"] != want.Labels["n"] {
+					t.Errorf("%s at first: %+v", name, known)
+				}
+			}
+			t.Logf("%d containers, %d known by name when they began", containers, early)
+		})
+	}
+}

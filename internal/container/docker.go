@@ -10,42 +10,52 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/dnshark-io/dnshark/event"
 )
 
-// docker speaks the Engine API, of Docker or of Podman.
+// docker speaks the Engine API, of Docker or of Podman. It is told of a container
+// when that is created: an engine that is asked about one that is being started
+// answers when it has been, and the container may have asked its DNS by then.
 type docker struct {
 	http    http.Client
 	runtime string
+	cancel  context.CancelFunc
+	broken  chan struct{}
+
+	mu      sync.Mutex // between find and the stream of events
+	created recent[string, *event.Container]
 }
 
 // maxResponse bounds an answer of a runtime.
 const maxResponse = 1 << 20
 
 func dialDocker(ctx context.Context, e *endpoint) (client, error) {
-	d := &docker{runtime: "docker"}
+	d := &docker{runtime: "docker", broken: make(chan struct{})}
 	d.http.Transport = &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dial(ctx) },
 		MaxIdleConns:           1,
 		MaxResponseHeaderBytes: 16 << 10,
 	}
 	d.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ping, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	response, err := d.get(ctx, "/_ping")
+	response, err := d.get(ping, "/_ping")
 	if err != nil {
-		d.close()
+		d.http.CloseIdleConnections()
 		return nil, err
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		d.close()
+		d.http.CloseIdleConnections()
 		return nil, fmt.Errorf("%s: no Engine API: %s", e.path, response.Status)
 	}
 	if response.Header.Get("Libpod-API-Version") != "" {
 		d.runtime = "podman"
 	}
+	ctx, d.cancel = context.WithCancel(ctx)
+	go d.follow(ctx)
 	return d, nil
 }
 
@@ -60,13 +70,82 @@ func (d *docker) get(ctx context.Context, path string) (*http.Response, error) {
 
 func (d *docker) name() string { return d.runtime }
 
-func (d *docker) news() <-chan struct{} { return nil }
+func (d *docker) news() <-chan struct{} { return d.broken }
 
-func (d *docker) close() { d.http.CloseIdleConnections() }
+func (d *docker) close() {
+	d.cancel()
+	d.http.CloseIdleConnections()
+}
+
+// follow learns of containers that are created. Where that may not be read, as
+// behind a proxy, every container is asked about.
+func (d *docker) follow(ctx context.Context) {
+	response, err := d.get(ctx, `/events?filters={"type":["container"],"event":["create"]}`)
+	if err != nil {
+		return
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return
+	}
+	defer close(d.broken)
+	body := &io.LimitedReader{R: response.Body}
+	for decoder := json.NewDecoder(body); ; {
+		var v struct {
+			Action string
+			Actor  struct {
+				ID         string
+				Attributes map[string]string
+			}
+		}
+		body.N = maxResponse
+		if err := decoder.Decode(&v); err != nil {
+			return
+		}
+		if v.Action == "create" && isID(v.Actor.ID) {
+			d.announce(v.Actor.ID, v.Actor.Attributes)
+		}
+	}
+}
+
+// announce files what the event of a creation tells: the labels, and among them
+// name and image.
+func (d *docker) announce(id string, attributes map[string]string) {
+	c := &event.Container{ID: id, Runtime: d.runtime, Name: cut(attributes["name"]), Image: cut(attributes["image"])}
+	for _, own := range []string{"name", "image", "containerExitCode", "podId"} {
+		delete(attributes, own)
+	}
+	c.Labels, c.Pod = labelsOf(attributes), podIn(attributes, "")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.created.put(unixNow(), id, c)
+}
+
+// announced returns what is known of a container that was created just now. The
+// second time it is asked about.
+func (d *docker) announced(p *place) *event.Container {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, _ := d.created.get(unixNow(), p.ID)
+	if c == nil {
+		return nil
+	}
+	d.created.put(unixNow(), p.ID, nil)
+	if c.Pod == nil && p.Pod != "" {
+		c.Pod = &event.Pod{}
+	}
+	if c.Pod != nil && c.Pod.UID == "" {
+		c.Pod.UID = p.Pod
+	}
+	return c
+}
 
 func (d *docker) find(ctx context.Context, p *place) (*event.Container, error) {
 	if p.ID == "" {
 		return nil, nil
+	}
+	if c := d.announced(p); c != nil {
+		return c, errMore
 	}
 	response, err := d.get(ctx, "/containers/"+url.PathEscape(p.ID)+"/json")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // that the path is in.
 type Place struct {
 	ID      string // of the container, "" when the path is in none
-	Runtime string // docker, containerd, cri-o, podman, lxc or garden; "" when the path does not tell
+	Runtime string // docker, containerd, cri-o, podman, lxc, systemd-nspawn or garden; "" when the path does not tell
 	Pod     string // UID of the Kubernetes pod, "" when the path is in none
 	Unit    string // the innermost systemd unit, where the path is in no container
 	// Depth counts the containers around each other: 1 is a container of this host.
@@ -40,7 +40,7 @@ func ParsePath(path []byte) Place {
 		kube = kube || strings.Contains(name, "kubepods")
 		was := p
 		p.part(before, name, kube)
-		if p.Depth > was.Depth && strange > 1 && !isSplit(name) {
+		if p.Depth > was.Depth && strange > 1 && !isSplit(name) && name != "payload" {
 			p.Depth++
 		}
 		switch {
@@ -120,10 +120,32 @@ func (p *Place) part(before, name string, kube bool) {
 		p.enter(runtimes[before], name)
 	case strings.HasPrefix(name, "lxc.payload.") && name != "lxc.payload.":
 		p.enter("lxc", name[len("lxc.payload."):])
+	case name == "payload" && machineOf(before) != "":
+		p.enter("systemd-nspawn", machineOf(before))
 	case isTaskContainer(before, name):
 		p.enter("", name)
 	}
 }
+
+// machineOf returns the name of the machine that a unit is of, or "". systemd
+// makes a cgroup payload in there for machines that are containers; what is in
+// supervisor, or in a virtual machine's unit, runs on the host.
+func machineOf(unit string) string {
+	name, ok := strings.CutPrefix(unit, "systemd-nspawn@")
+	if ok {
+		name, ok = strings.CutSuffix(name, ".service")
+	} else if name, ok = strings.CutPrefix(unit, "machine-"); ok {
+		name, ok = strings.CutSuffix(name, ".scope")
+	}
+	if !ok {
+		return ""
+	}
+	return unescapeDash(name)
+}
+
+// unescapeDash undoes what systemd does to a dash in a unit's name. A machine's
+// name has no other character that is escaped.
+func unescapeDash(s string) string { return strings.ReplaceAll(s, `\x2d`, "-") }
 
 func (p *Place) enter(runtime, id string) {
 	p.Runtime, p.ID = runtime, id

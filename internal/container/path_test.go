@@ -77,6 +77,41 @@ func TestParsePath(t *testing.T) {
 		{"below a service", "/system.slice/cron.service/jobs/7", Place{Unit: "cron.service"}},
 		{"a session", "/user.slice/user-1000.slice/session-3.scope", Place{Unit: "session-3.scope", User: 1000}},
 		{"a user's service", "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service", Place{Unit: "web.service", User: 1000}},
+		{"docker below a slice of the administrator's", "/batch.slice/batch-night.slice/docker-" + idA + ".scope", Place{ID: idA, Runtime: "docker", Depth: 1}},
+		{"nerdctl, rootless", "/user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-" + idA + ".scope",
+			Place{ID: idA, Runtime: "containerd", Depth: 1, User: 1000}},
+		{"podman pod, rootless", "/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_" + idB + ".slice/libpod-" + idA + ".scope/container",
+			Place{ID: idA, Runtime: "podman", Depth: 1, User: 1000}},
+		{"podman by Quadlet, rootless", "/user.slice/user-1000.slice/user@1000.service/app.slice/nextcloud.service/libpod-payload-" + idA,
+			Place{ID: idA, Runtime: "podman", Depth: 1, User: 1000}},
+		{"podman's own part of a Quadlet unit", "/user.slice/user-1000.slice/user@1000.service/app.slice/nextcloud.service/runtime",
+			Place{Unit: "nextcloud.service", User: 1000}},
+		{"podman unshare", "/user.slice/user-1000.slice/user@1000.service/user.slice/podman-6696.scope", Place{Unit: "podman-6696.scope", User: 1000}},
+		{"k3s, rootless: within the service of a user", "/user.slice/user-1001.slice/user@1001.service/k3s-rootless.service/kubepods/pod" + uid + "/" + idA,
+			Place{ID: idA, Pod: uid, Depth: 2, User: 1001}},
+		{"k3s's own service", "/system.slice/k3s.service", Place{Unit: "k3s.service"}},
+		{"minikube: CRI-O in docker", "/docker/" + idB + "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-" + podSlice + "/crio-" + idA + ".scope",
+			Place{ID: idA, Runtime: "cri-o", Pod: uid, Depth: 2}},
+		{"CRI-O's monitor outside of the pod", "/system.slice/crio-conmon-" + idA + ".scope", Place{Unit: "crio-conmon-" + idA + ".scope"}},
+		{"systemd in lxc", "/lxc/x1/system.slice/snapd.service", Place{ID: "x1", Runtime: "lxc", Depth: 1}},
+		{"lxc on Proxmox", "/lxc/101/ns/system.slice/ssh.service", Place{ID: "101", Runtime: "lxc", Depth: 1}},
+		{"LXD, a project's, restarted", "/lxc.payload.shop_nested-1", Place{ID: "shop_nested-1", Runtime: "lxc", Depth: 1}},
+		{"lxc in docker", "/docker/" + idA + "/lxc/web1", Place{ID: "web1", Runtime: "lxc", Depth: 2}},
+		{"nspawn, its service", `/machine.slice/systemd-nspawn@my\x2dbox.service/payload/system.slice/nginx.service`,
+			Place{ID: "my-box", Runtime: "systemd-nspawn", Depth: 1}},
+		{"nspawn, from the command line", "/machine.slice/machine-box.scope/payload", Place{ID: "box", Runtime: "systemd-nspawn", Depth: 1}},
+		{"nspawn itself", "/machine.slice/machine-box.scope/supervisor", Place{Unit: "machine-box.scope"}},
+		{"nspawn, the template of an administrator", "/system.slice/l8r-domain@box.service/payload", Place{Unit: "l8r-domain@box.service"}},
+		{"docker in nspawn", "/machine.slice/machine-box.scope/payload/system.slice/docker-" + idA + ".scope", Place{ID: idA, Runtime: "docker", Depth: 3}},
+		{"a virtual machine", `/machine.slice/machine-qemu\x2d1\x2dvm.scope/libvirt/emulator`, Place{Unit: `machine-qemu\x2d1\x2dvm.scope`}},
+		{"flatpak", "/user.slice/user-1000.slice/user@1000.service/app.slice/app-flatpak-org.gnome.Recipes-273822986.scope",
+			Place{Unit: "app-flatpak-org.gnome.Recipes-273822986.scope", User: 1000}},
+		{"an application of a desktop", `/user.slice/user-1000.slice/user@1000.service/app.slice/app-print\x2dapplet@autostart.service`,
+			Place{Unit: `app-print\x2dapplet@autostart.service`, User: 1000}},
+		{"snap, an application", "/user.slice/user-1000.slice/user@1000.service/app.slice/snap.firefox.firefox-" + uid + ".scope",
+			Place{Unit: "snap.firefox.firefox-" + uid + ".scope", User: 1000}},
+		{"snap, a service", "/system.slice/snap.lxd.daemon.service", Place{Unit: "snap.lxd.daemon.service"}},
+		{"snap, a service with a quota", "/snap.foo.slice/snap.go-example-webserver.webserver.service", Place{Unit: "snap.go-example-webserver.webserver.service"}},
 		{"a slice alone", "/system.slice", Place{Unit: "system.slice"}},
 		{"no id: too short", "/docker/" + idA[1:], Place{}},
 		{"no id: upper case", "/docker/" + strings.ToUpper(idA), Place{}},
@@ -99,6 +134,10 @@ func TestParseProc(t *testing.T) {
 			Place{ID: idA, Runtime: "docker", Depth: 1}},
 		{"hybrid, service", "2:cpu,cpuacct:/system.slice\n1:name=systemd:/system.slice/ssh.service\n0::/system.slice/ssh.service\n", Place{Unit: "ssh.service"}},
 		{"v1, service", "2:cpu,cpuacct:/system.slice\n1:name=systemd:/system.slice/ssh.service\n", Place{Unit: "ssh.service"}},
+		{"CRI-O, v1", "13:freezer:/kubepods.slice/kubepods-pod1e597579_417e_482f_bf65_5fe170c3aebd.slice/crio-" + idA + ".scope\n11:files:/\n10:hugetlb:/\n",
+			Place{ID: idA, Runtime: "cri-o", Pod: "1e597579-417e-482f-bf65-5fe170c3aebd", Depth: 1}},
+		{"lxc, half in a unit", "11:devices:/lxc/x1/system.slice/snapd.service\n9:hugetlb:/lxc/x1\n1:name=systemd:/lxc/x1/system.slice/snapd.service\n",
+			Place{ID: "x1", Runtime: "lxc", Depth: 1}},
 		{"a colon in the path", "0::/kubepods-burstable-pod1e597579_417e_482f_bf65_5fe170c3aebd.slice:cri-containerd:" + idA,
 			Place{ID: idA, Runtime: "containerd", Pod: "1e597579-417e-482f-bf65-5fe170c3aebd", Depth: 1}},
 		{"nothing", "", Place{}},
@@ -118,6 +157,7 @@ func FuzzParsePath(f *testing.F) {
 		"/kubepods-pod1e597579_417e_482f_bf65_5fe170c3aebd.slice:cri-containerd:" + idA,
 		"/ecs/5a0d5ceddf6c44c1928d367a815d890f/5a0d5ceddf6c44c1928d367a815d890f-3681984407",
 		"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + idA + ".scope",
+		"/machine.slice/machine-a.scope/payload", `/machine.slice/systemd-nspawn@a\x2db.service/payload`,
 		"0::/docker/" + idA + "\n1:name=systemd:/a.service\n",
 	} {
 		f.Add([]byte(path))
@@ -129,7 +169,7 @@ func FuzzParsePath(f *testing.F) {
 		}
 		for _, p := range []Place{ParsePath(path), inProc} {
 			text := string(path)
-			if !strings.Contains(text, p.ID) || !strings.Contains(text, p.Unit) ||
+			if !strings.Contains(unescapeDash(text), unescapeDash(p.ID)) || !strings.Contains(text, p.Unit) ||
 				!strings.Contains(strings.ReplaceAll(text, "_", "-"), p.Pod) {
 				t.Errorf("%+v is not in %q", p, path)
 			}

@@ -62,13 +62,15 @@ type client interface {
 	// name is the runtime's, as in Place.
 	name() string
 	// find returns what the runtime knows of a container, nil when it does not
-	// know it (yet).
+	// know it (yet). With errMore there is more to be known soon.
 	find(context.Context, *place) (*event.Container, error)
 	// news is readable when more may be found than before, nil if that is never
 	// told. It is closed when the runtime breaks off.
 	news() <-chan struct{}
 	close()
 }
+
+var errMore = errors.New("this is not all")
 
 // protocol connects to a runtime.
 type protocol func(context.Context, *endpoint) (client, error)
@@ -214,6 +216,7 @@ type subject struct {
 type question struct {
 	subject
 	places []*place
+	known  *event.Container // so far
 	tried  int
 	next   time.Time
 }
@@ -231,6 +234,7 @@ func (w *waiting) add(p *place) {
 	if i := slices.IndexFunc(w.list, func(other question) bool { return other.subject == q.subject }); i >= 0 {
 		if other := &w.list[i]; len(other.places) < queued {
 			other.places = append(other.places, p)
+			other.tell(other.known)
 		}
 		return
 	}
@@ -250,10 +254,12 @@ func (w *waiting) add(p *place) {
 
 // tell hands an answer to all who wait for it.
 func (q *question) tell(c *event.Container) {
-	if c != nil {
-		for _, p := range q.places {
-			p.container.Store(c)
-		}
+	if c == nil {
+		return
+	}
+	q.known = c
+	for _, p := range q.places {
+		p.container.Store(c)
 	}
 }
 
@@ -297,7 +303,7 @@ func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool)
 			ctx, cancel := context.WithTimeout(ctx, askTimeout)
 			found, err := c.find(ctx, q.places[0])
 			cancel()
-			if err != nil {
+			if err != nil && !errors.Is(err, errMore) {
 				// The connection may be to blame, or the question: it goes
 				// behind the others, and not for ever.
 				again := *q
@@ -313,13 +319,13 @@ func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool)
 				found.Render()
 				q.tell(found)
 			}
-			done = found != nil || q.tried == len(tries)
+			done = found != nil && err == nil || q.tried == len(tries)
 			switch {
 			case !done && !early:
 				q.next = now.Add(tries[q.tried])
 				q.tried++
 			case done && q.path == "":
-				w.said.put(unixNow(), q.subject, answer{found, unixNow()})
+				w.said.put(unixNow(), q.subject, answer{q.known, unixNow()})
 			}
 		}
 		if done {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,12 @@ func know(t *testing.T, socket string, p *place, limit time.Duration) *event.Con
 
 func engine(t *testing.T, headers map[string]string, inspect http.HandlerFunc) string {
 	t.Helper()
+	return telling(t, headers, inspect, http.NotFound)
+}
+
+// telling is an engine that tells of containers when they are created.
+func telling(t *testing.T, headers map[string]string, inspect, events http.HandlerFunc) string {
+	t.Helper()
 	l, socket := listen(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_ping", func(w http.ResponseWriter, _ *http.Request) {
@@ -65,6 +72,7 @@ func engine(t *testing.T, headers map[string]string, inspect http.HandlerFunc) s
 		fmt.Fprint(w, "OK")
 	})
 	mux.HandleFunc("GET /containers/{id}/json", inspect)
+	mux.HandleFunc("GET /events", events)
 	server := &http.Server{Handler: mux}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
@@ -176,6 +184,76 @@ func TestPoison(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatal("the other container is not known")
 				}
+			}
+		})
+	}
+}
+
+// What the event of a creation tells is known while the engine is busy starting
+// the container, and what it tells later replaces that.
+func TestCreated(t *testing.T) {
+	started, told := make(chan struct{}), make(chan struct{})
+	tell := sync.OnceFunc(func() { close(told) })
+	socket := telling(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+		<-started
+		json.NewEncoder(w).Encode(map[string]any{"Id": id, "Name": "/web", "Config": map[string]any{"Image": "nginx:1", "Labels": map[string]string{"n": "1", "name": "label"}}})
+	}, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"Action":"create","Actor":{"ID":"not an id","Attributes":{"name":"x"}}}`)
+		fmt.Fprintf(w, `{"Action":"create","Actor":{"ID":"%s","Attributes":{"name":"web","image":"nginx:1","n":"1","io.kubernetes.pod.name":"shop-0"}}}`, id)
+		w.(http.Flusher).Flush()
+		tell()
+		<-r.Context().Done()
+	})
+	r, err := ParseRuntimes([]string{socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run()
+	defer r.Close()
+	p := &place{Place: Place{ID: id, Depth: 1, Pod: "uid-1"}}
+	until := func(labels string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			c := p.container.Load()
+			if c != nil && c.Name == "web" && c.Image == "nginx:1" && c.Pod != nil && c.Pod.UID == "uid-1" && strings.Contains(fmt.Sprint(c.Labels), labels) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v, want labels %s", c, labels)
+			}
+		}
+	}
+	<-told
+	time.Sleep(50 * time.Millisecond) // it has been read
+	r.ask(p)
+	until("{n 1}]")
+	if c := p.container.Load(); strings.Contains(fmt.Sprint(c.Labels), "{name") || c.Pod.Name != "shop-0" {
+		t.Errorf("%+v, %+v", c, c.Pod)
+	}
+	close(started)
+	until("{n 1} {name label}")
+}
+
+// Whatever comes where events should, containers are known.
+func TestHostileEvents(t *testing.T) {
+	for name, events := range map[string]http.HandlerFunc{
+		"none":    http.NotFound,
+		"ends":    func(http.ResponseWriter, *http.Request) {},
+		"no JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{{{{") },
+		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"never ending": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, `{"Action":"create","Actor":{"ID":"`)
+			for r.Context().Err() == nil {
+				if _, err := w.Write([]byte(strings.Repeat("a", 64<<10))); err != nil {
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := know(t, telling(t, nil, inspected(id), events), &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+			if c == nil || c.Name != "web" {
+				t.Errorf("%+v", c)
 			}
 		})
 	}

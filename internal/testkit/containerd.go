@@ -50,7 +50,7 @@ func NewContainerd(t testing.TB, h *Host) *Containerd {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.remove(dir) })
+	t.Cleanup(func() { sweep(dir, c.Name) })
 	config := filepath.Join(dir, "config.toml")
 	text := fmt.Sprintf(`version = 2
 root = "%[1]s/root"
@@ -71,12 +71,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon := exec.Command("containerd", "--config", config)
-	if h.name != "" {
-		// ip netns exec would hide the cgroups behind a new /sys.
-		daemon = exec.Command("nsenter", append([]string{"--net=/var/run/netns/" + h.name}, daemon.Args...)...)
-	}
-	c.Daemon = Start(t, daemon)
+	c.Daemon = Start(t, h.enter("containerd", "--config", config))
 	Eventually(t, 30*time.Second, "a containerd that answers", func() bool {
 		if c.Ended() {
 			t.Fatalf("containerd ended: %s", c.Output)
@@ -115,9 +110,9 @@ func (c *Containerd) Run(h *Host, id string, labels []string, args ...string) *e
 	return c.Ctr(append(append(run, Image, id), args...)...)
 }
 
-// remove ends every task, and then what would outlive containerd: shims, mounts
-// and cgroups.
-func (c *Containerd) remove(dir string) {
+// sweep ends what would outlive a runtime: shims and monitors that its directory
+// is told to, containers in cgroups below name, mounts, and the directory.
+func sweep(dir, name string) {
 	mounts, _ := os.ReadFile("/proc/self/mounts")
 	lines := strings.Split(string(mounts), "\n")
 	slices.Reverse(lines)
@@ -126,7 +121,7 @@ func (c *Containerd) remove(dir string) {
 	}
 	var groups []string
 	filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && strings.Contains(path, "/"+c.Name) {
+		if err == nil && entry.IsDir() && strings.Contains(path+"/", "/"+name+"/") {
 			groups = append(groups, path)
 		}
 		return nil
@@ -159,12 +154,15 @@ func (c *Containerd) remove(dir string) {
 	os.RemoveAll(dir)
 }
 
-// shims returns the processes whose command line names the directory.
+// shims returns the processes that watch over containers and whose command line
+// names the directory.
 func shims(dir string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range all {
 		args, _ := os.ReadFile(file)
-		if bytes.Contains(args, []byte("containerd-shim")) && bytes.Contains(args, []byte(dir+"/")) {
+		program, _, _ := bytes.Cut(args, []byte{0})
+		base := filepath.Base(string(program))
+		if (base == "conmon" || strings.HasPrefix(base, "containerd-shim")) && bytes.Contains(args, []byte(dir+"/")) {
 			var pid int
 			if fmt.Sscanf(file, "/proc/%d/", &pid); pid > 1 {
 				pids = append(pids, pid)
@@ -174,8 +172,8 @@ func shims(dir string) (pids []int) {
 	return pids
 }
 
-// imageArchive returns an OCI image layout as a tar archive, with Image in it.
-func imageArchive(t testing.TB) []byte {
+// layer returns the files of Image as a tar archive.
+func layer(t testing.TB) []byte {
 	t.Helper()
 	path, err := exec.LookPath("busybox")
 	if err != nil {
@@ -185,12 +183,17 @@ func imageArchive(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer := archive(t, []tar.Header{
+	return archive(t, []tar.Header{
 		{Name: "bin/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "bin/busybox", Mode: 0o755},
 		{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "busybox"},
 		{Name: "bin/nslookup", Typeflag: tar.TypeSymlink, Linkname: "busybox"},
 		{Name: "bin/sleep", Typeflag: tar.TypeSymlink, Linkname: "busybox"},
 	}, map[string][]byte{"bin/busybox": busybox})
+}
+
+// imageArchive returns an OCI image layout as a tar archive, with Image in it.
+func imageArchive(t testing.TB) []byte {
+	t.Helper()
 	headers := []tar.Header{{Name: "oci-layout", Mode: 0o644}}
 	files := map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`)}
 	blob := func(kind string, content []byte) map[string]any {
@@ -207,7 +210,7 @@ func imageArchive(t testing.TB) []byte {
 		}
 		return text
 	}
-	layerBlob := blob("layer.v1.tar", layer)
+	layerBlob := blob("layer.v1.tar", layer(t))
 	config := blob("config.v1+json", asJSON(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
 		"config": map[string]any{"Entrypoint": []string{"/bin/sleep", "600"}, "Labels": map[string]string{"image.test": "yes"}},

@@ -68,6 +68,15 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", h.name, name}, args...)...)
 }
 
+// enter is Command for what needs the cgroups, which `ip netns exec` hides behind
+// a new /sys.
+func (h *Host) enter(name string, args ...string) *exec.Cmd {
+	if h.name == "" {
+		return exec.Command(name, args...)
+	}
+	return exec.Command("nsenter", append([]string{"--net=/var/run/netns/" + h.name, name}, args...)...)
+}
+
 // Run runs a command on the host, which must succeed, and returns its output.
 func (h *Host) Run(name string, args ...string) string {
 	h.t.Helper()

@@ -58,6 +58,17 @@ func NeedPrograms(t testing.TB, names ...string) {
 	}
 }
 
+// unpacked returns the directory of a program that is only unpacked, because it
+// would change the machine if it were installed.
+func unpacked(t testing.TB, name string) string {
+	t.Helper()
+	dir := "/usr/local/lib/dnshark-tests/" + name
+	if _, err := os.Stat(dir); err != nil {
+		Unable(t, "%s is not unpacked (scripts/install-test-deps.sh does it)", name)
+	}
+	return dir
+}
+
 // Root returns the directory of the module.
 func Root(t testing.TB) string {
 	t.Helper()
