@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/internal/bpf"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/privilege"
 	"github.com/dnshark-io/dnshark/internal/source/afpacket"
 	"github.com/dnshark-io/dnshark/internal/source/ebpf"
 )
 
 func newDoctor(o *options) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what can be captured here, and why not",
 		Long: `doctor tries everything that live capture needs, with the rights that it was started
@@ -29,6 +31,8 @@ with 77 when live capture would not work at all.`,
 		Args: atMost(0),
 		RunE: func(*cobra.Command, []string) error { return o.doctor() },
 	}
+	o.addRuntimes(cmd.Flags())
+	return cmd
 }
 
 // diagnosis is what doctor says. Its JSON keys are for programs, so they stay.
@@ -43,10 +47,19 @@ type diagnosis struct {
 
 // finding is what a check found out.
 type finding struct {
-	Group  string `json:"group"` // capabilities, ebpf or host
+	Group  string `json:"group"` // capabilities, ebpf, host or runtimes
 	Name   string `json:"name"`
 	State  state  `json:"state"`
 	Detail string `json:"detail"` // what it is good for, or why it is not there
+
+	Runtime *foundRuntime `json:"runtime,omitempty"` // that answers at a socket
+}
+
+// foundRuntime is a container runtime.
+type foundRuntime struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	API     string `json:"api"`
 }
 
 type state string
@@ -68,7 +81,11 @@ func (o *options) doctor() error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	d, err := diagnose()
+	r, err := o.containerRuntimes()
+	if err != nil {
+		return err
+	}
+	d, err := diagnose(r)
 	if err != nil {
 		return err
 	}
@@ -106,7 +123,7 @@ func (d *diagnosis) print(w io.Writer) error {
 	return err
 }
 
-func diagnose() (*diagnosis, error) {
+func diagnose(r *container.Runtimes) (*diagnosis, error) {
 	granted, err := privilege.Effective()
 	if err != nil {
 		return nil, err
@@ -116,7 +133,7 @@ func diagnose() (*diagnosis, error) {
 		Capture: captureNone,
 	}
 	for _, u := range privilege.Uses {
-		f := finding{"capabilities", u.Name, works, u.For}
+		f := finding{Group: "capabilities", Name: u.Name, State: works, Detail: u.For}
 		if !granted.Has(u.Cap) {
 			f.State = fails
 		}
@@ -133,7 +150,7 @@ func diagnose() (*diagnosis, error) {
 	d.add("host", "process ids", "/proc and this process are in the host's pid namespace", brief(checkPids()))
 	executables, err := tryExecutables()
 	d.add("host", "executables", executables, brief(err))
-	d.Checks = append(d.Checks, runtimes())
+	d.surveyRuntimes(r)
 	switch {
 	case sockets == nil:
 		d.Capture = captureSockets
@@ -145,10 +162,10 @@ func diagnose() (*diagnosis, error) {
 
 func (d *diagnosis) add(group, name, good, bad string) {
 	if bad != "" {
-		d.Checks = append(d.Checks, finding{group, name, fails, bad})
+		d.Checks = append(d.Checks, finding{Group: group, Name: name, State: fails, Detail: bad})
 		return
 	}
-	d.Checks = append(d.Checks, finding{group, name, works, good})
+	d.Checks = append(d.Checks, finding{Group: group, Name: name, State: works, Detail: good})
 }
 
 // lacking says that the capabilities are missing, where that is why.
@@ -262,28 +279,20 @@ func tryExecutables() (good string, err error) {
 	return fmt.Sprintf("of %d processes that are older than dnshark, not of %d", known, refused), nil
 }
 
-// sockets of container runtimes, where these tell of their containers.
-var runtimeSockets = []string{
-	"/run/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock", "/run/podman/podman.sock",
-	"/run/k3s/containerd/containerd.sock",
-}
-
-func runtimes() finding {
-	f := finding{Group: "host", Name: "container runtimes", State: nothing, Detail: "no socket of containerd, docker, cri-o or podman in /run"}
-	var found []string
-	for _, path := range runtimeSockets {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if unix.Access(path, unix.W_OK) != nil {
-			path += " (closed to this user)"
-		} else {
-			f.State = works
-		}
-		found = append(found, path)
+// surveyRuntimes says of each socket of a container runtime whether it answers.
+func (d *diagnosis) surveyRuntimes(r *container.Runtimes) {
+	found := r.Survey(context.Background())
+	if len(found) == 0 {
+		d.Checks = append(d.Checks, finding{Group: "host", Name: "container runtimes", State: nothing, Detail: "no socket of a known one: containers are shown by id, without names"})
 	}
-	if found != nil {
-		f.Detail = strings.Join(found, ", ")
+	for _, f := range found {
+		check := finding{Group: "runtimes", Name: f.Path, State: works, Detail: f.Runtime + " " + f.Version + ", " + f.API}
+		if f.Runtime != "" {
+			check.Runtime = &foundRuntime{f.Runtime, f.Version, f.API}
+		}
+		if f.Problem != "" {
+			check.State, check.Detail = fails, brief(errors.New(f.Problem))
+		}
+		d.Checks = append(d.Checks, check)
 	}
-	return f
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -54,6 +55,8 @@ func checkDoctor(t *testing.T, granted privilege.Set, caps []uintptr) {
 			Name   string `json:"name"`
 			State  string `json:"state"`
 			Detail string `json:"detail"`
+
+			Runtime any `json:"runtime"`
 		} `json:"checks"`
 	}
 	decoder := json.NewDecoder(bytes.NewReader(out))
@@ -86,7 +89,7 @@ func checkDoctor(t *testing.T, granted privilege.Set, caps []uintptr) {
 		if ok && (c.State == "ok") != works || !slices.Contains([]string{"ok", "no", "none"}, c.State) || c.Detail == "" {
 			t.Errorf("%+v, want ok to be %v", c, works)
 		}
-		if c.State == "no" && c.Group != "capabilities" && !strings.Contains(c.Detail, "missing CAP_") {
+		if c.State == "no" && c.Group != "capabilities" && c.Group != "runtimes" && !strings.Contains(c.Detail, "missing CAP_") {
 			t.Errorf("%+v does not say what is missing", c)
 		}
 	}
@@ -141,6 +144,43 @@ func TestLiveDoctorText(t *testing.T) {
 			if !strings.Contains(string(out), text) {
 				t.Errorf("it does not say %q:\n%s", text, out)
 			}
+		}
+	}
+}
+
+// Of every runtime, doctor says what it is or why it does not answer.
+func TestLiveDoctorRuntimes(t *testing.T) {
+	containerd := testkit.NewContainerd(t, testkit.Machine(t))
+	ask := func(socket string) (check finding) {
+		t.Helper()
+		out, err := dnsharkAs(t, asNobody(socketCaps...), "doctor", "-o", "json", "--container-runtime", "unix://"+socket).Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		var d diagnosis
+		if err := json.Unmarshal(out, &d); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(d.Checks, func(f finding) bool { return f.Group == "runtimes" && f.Name == socket })
+		if i < 0 {
+			t.Fatalf("nothing about %s: %s", socket, out)
+		}
+		return d.Checks[i]
+	}
+	if got := ask(containerd.Socket); got.State != works || got.Runtime == nil || got.Runtime.Name != "containerd" || got.Runtime.Version == "" ||
+		got.Runtime.API != "containerd API v1" || got.Detail != "containerd "+got.Runtime.Version+", containerd API v1" {
+		t.Errorf("%+v", got)
+	}
+	// Of a group that may write, and of none.
+	for mode, detail := range map[os.FileMode]string{
+		0o620: "permission refused: run as root, or in the group daemon, whose members can become root by it",
+		0o600: "permission refused: run as root",
+	} {
+		if err := errors.Join(os.Chown(containerd.Socket, 0, 1), os.Chmod(containerd.Socket, mode)); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(containerd.Socket); got.State != fails || got.Runtime != nil || got.Detail != detail {
+			t.Errorf("mode %o: %+v, want %q", mode, got, detail)
 		}
 	}
 }

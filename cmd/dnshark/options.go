@@ -104,11 +104,15 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics at an `ADDRESS` of this host, as 127.0.0.1:9553 or unix:/run/dnshark.sock")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
-	f.StringSliceVar(&o.runtimes, "container-runtime", []string{"auto"}, "`LIST` of sockets of container runtimes to ask for names, images and labels: auto, unix:///PATH, or none alone")
+	o.addRuntimes(f)
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")
 	o.choice.add(f)
 	f.StringVar(&o.args, "args", "redacted", "what to `SHOW` of command lines: none, redacted (no values of arguments that look secret) or all")
 	f.BoolVar(&o.exeHash, "exe-hash", false, "tell the SHA-256 of executables; the first events of a program come without it")
+}
+
+func (o *options) addRuntimes(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.runtimes, "container-runtime", []string{"auto"}, "`LIST` of sockets of container runtimes to ask for names, images and labels: auto, unix:///PATH, or none alone")
 }
 
 // complete tells shells what the values of flags may be.

@@ -13,12 +13,14 @@ import (
 	containers "github.com/containerd/containerd/api/services/containers/v1"
 	eventservice "github.com/containerd/containerd/api/services/events/v1"
 	namespaces "github.com/containerd/containerd/api/services/namespaces/v1"
+	versions "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -99,6 +101,11 @@ func dialContainerd(ctx context.Context, e *endpoint) (_ client, err error) {
 }
 
 func (c *containerd) name() string { return "containerd" }
+
+func (c *containerd) about(ctx context.Context) (version, api string, err error) {
+	v, err := versions.NewVersionClient(c.conn).Version(ctx, &emptypb.Empty{})
+	return cut(v.GetVersion()), "containerd API v1", err
+}
 
 func (c *containerd) news() <-chan struct{} { return c.told }
 

@@ -51,6 +51,11 @@ func dialCRI(ctx context.Context, e *endpoint) (client, error) {
 
 func (c *criClient) name() string { return c.runtime }
 
+func (c *criClient) about(ctx context.Context) (version, api string, err error) {
+	v, err := c.api.Version(ctx, &cri.VersionRequest{})
+	return cut(v.GetRuntimeVersion()), "CRI " + cut(v.GetRuntimeApiVersion()), err
+}
+
 func (c *criClient) news() <-chan struct{} { return nil }
 
 func (c *criClient) close() { c.conn.Close() }

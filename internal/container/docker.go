@@ -70,6 +70,19 @@ func (d *docker) get(ctx context.Context, path string) (*http.Response, error) {
 
 func (d *docker) name() string { return d.runtime }
 
+func (d *docker) about(ctx context.Context) (version, api string, err error) {
+	response, err := d.get(ctx, "/version")
+	if err != nil {
+		return "", "", err
+	}
+	defer response.Body.Close()
+	var v struct{ Version, APIVersion string }
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxResponse)).Decode(&v); err != nil {
+		return "", "", err
+	}
+	return cut(v.Version), "Engine API " + cut(v.APIVersion), nil
+}
+
 func (d *docker) news() <-chan struct{} { return d.broken }
 
 func (d *docker) close() {

@@ -61,6 +61,8 @@ type endpoint struct {
 type client interface {
 	// name is the runtime's, as in Place.
 	name() string
+	// about returns the runtime's version, and what it speaks.
+	about(context.Context) (version, api string, err error)
 	// find returns what the runtime knows of a container, nil when it does not
 	// know it (yet). With errMore there is more to be known soon.
 	find(context.Context, *place) (*event.Container, error)
@@ -82,7 +84,9 @@ var usual = []struct {
 	speaks protocol
 }{
 	{"/run/containerd/containerd.sock", dialContainerd},
-	{"/run/k3s/containerd/containerd.sock", dialContainerd},
+	{"/run/k3s/containerd/containerd.sock", dialContainerd}, // RKE2's too
+	{"/run/k0s/containerd.sock", dialContainerd},
+	{"/var/snap/microk8s/common/run/containerd.sock", dialContainerd},
 	{"/run/crio/crio.sock", dialCRI},
 	{"/run/docker.sock", dialDocker},
 	{"/run/podman/podman.sock", dialDocker},
@@ -337,7 +341,8 @@ func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool)
 	return true
 }
 
-var errOwner = errors.New("somebody else than root or this user listens")
+// errOwner is what a socket of the usual ones is where root does not listen.
+var errOwner = errors.New("somebody else than root listens")
 
 // dial connects to the socket, if it is whose it should be: unless the user named
 // it, only root may tell what containers of root are.

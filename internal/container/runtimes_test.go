@@ -73,6 +73,7 @@ func telling(t *testing.T, headers map[string]string, inspect, events http.Handl
 	})
 	mux.HandleFunc("GET /containers/{id}/json", inspect)
 	mux.HandleFunc("GET /events", events)
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"Version":"5.0.0","ApiVersion":"1.41"}`) })
 	server := &http.Server{Handler: mux}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
@@ -356,7 +357,7 @@ type kubelet struct {
 }
 
 func (kubelet) Version(context.Context, *cri.VersionRequest) (*cri.VersionResponse, error) {
-	return &cri.VersionResponse{RuntimeName: "cri-o"}, nil
+	return &cri.VersionResponse{RuntimeName: "cri-o", RuntimeVersion: "1.30.2", RuntimeApiVersion: "v1"}, nil
 }
 
 func (kubelet) ListContainers(_ context.Context, r *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {

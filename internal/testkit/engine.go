@@ -32,17 +32,24 @@ func NewPodman(t testing.TB, h *Host) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without a policy of the user's, podman wants one of the machine's.
-	policy := dir + "/.config/containers/policy.json"
-	if err := os.MkdirAll(filepath.Dir(policy), 0o755); err != nil {
+	// Its files of settings are where the user's would be. What conmon runs in the
+	// end has these settings and no others.
+	paths, settings := strings.Join(libraries, ":"), dir+"/.config/containers"
+	if err := os.MkdirAll(settings, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
-		t.Fatal(err)
+	for file, text := range map[string]string{
+		"policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`,
+		"containers.conf": fmt.Sprintf("[engine]\nconmon_path = [%q]\nconmon_env_vars = [%q, %q]\n",
+			lib+"/usr/bin/conmon", "LD_LIBRARY_PATH="+paths, "PATH="+os.Getenv("PATH")),
+	} {
+		if err := os.WriteFile(filepath.Join(settings, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	e.env = []string{"HOME=" + dir, "LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
+	e.env = []string{"HOME=" + dir, "CONTAINERS_CONF=" + settings + "/containers.conf", "LD_LIBRARY_PATH=" + paths}
 	e.client = []string{
-		lib + "/usr/bin/podman", "--conmon", lib + "/usr/bin/conmon", "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "vfs",
+		lib + "/usr/bin/podman", "--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp", "--storage-driver", "vfs",
 		"--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
 	}
 	e.run = []string{

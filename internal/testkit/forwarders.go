@@ -32,10 +32,7 @@ var Forwarders = map[string]Forwarder{
 	},
 	"systemd-resolved": func(h *Host, addr, upstream string) *Daemon {
 		NeedPrograms(h.t, "unshare", "dig")
-		const dir = "/usr/local/lib/dnshark-tests/systemd-resolved"
-		if _, err := os.Stat(dir); err != nil {
-			Unable(h.t, "systemd-resolved is not unpacked (scripts/install-test-deps.sh does it)")
-		}
+		dir := unpacked(h.t, "systemd-resolved")
 		// Its places in the file system, in a mount namespace of its own. It
 		// lives without D-Bus.
 		return h.forward(addr, h.Command("unshare", "-m", "sh", "-ec", `
