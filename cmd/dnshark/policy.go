@@ -130,22 +130,36 @@ func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs 
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
+	known := policy.Fingerprint(o.policyPaths)
 	go func() {
 		defer files.Close()
 		defer signal.Stop(hangup)
 		var due <-chan time.Time
+		latest := known
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				due = time.After(0)
+				known = policy.Fingerprint(o.policyPaths)
+				reloadPolicies(o.policyPaths, stage, needs, o.std.err)
 			case <-files.Events:
-				due = time.After(settle)
+				// Other files of the directory, such as our own output, must not
+				// put it off.
+				if due == nil {
+					due = time.After(settle)
+				}
 			case <-files.Errors:
 			case <-due:
 				due = nil
-				reloadPolicies(o.policyPaths, stage, needs, o.std.err)
+				switch now := policy.Fingerprint(o.policyPaths); now {
+				case known:
+				case latest:
+					known = now
+					reloadPolicies(o.policyPaths, stage, needs, o.std.err)
+				default: // they may change still
+					latest, due = now, time.After(settle)
+				}
 			}
 		}
 	}()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -77,4 +81,57 @@ func TestLivePolicyReload(t *testing.T) {
 	testkit.Eventually(t, 5*time.Second, "the policies to be read after SIGHUP", func() bool {
 		return strings.Count(a.Output.String(), "policies read again") > before
 	})
+}
+
+// What is written beside a policy file neither puts its change off nor is taken
+// for one.
+func TestPolicyReloadBesideOutput(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "p.yaml")
+	write := func(event string) {
+		if err := os.WriteFile(path, []byte("name: p\nrules:\n  - event: "+event+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("net_packet_dns_response")
+	log := filepath.Join(t.TempDir(), "log")
+	said, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	reloads := func() int {
+		text, _ := os.ReadFile(log)
+		return strings.Count(string(text), "policies read again")
+	}
+	o := &options{policyPaths: []string{path}, events: []string{kind.SetDefault}}
+	o.std.err = said
+	if err := o.loadPolicies(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := o.watchPolicies(ctx, policy.NewStage(o.policies), o.policies.Kinds().Needs()); err != nil {
+		t.Fatal(err)
+	}
+	output, err := os.Create(filepath.Join(dir, "events.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	busy := func(d time.Duration) {
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(settle / 10) {
+			fmt.Fprintln(output, "{}")
+		}
+	}
+	busy(2 * settle)
+	write("net_packet_dns_response\n    filter: qname.under(\"x\")")
+	busy(5 * settle)
+	if n := reloads(); n != 1 {
+		t.Errorf("read again %d times while the output was written", n)
+	}
+	time.Sleep(3 * settle)
+	if n := reloads(); n != 1 {
+		t.Errorf("read again %d times", n)
+	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,23 @@ func Load(paths []string) (*Set, error) {
 		return nil, err
 	}
 	return set, nil
+}
+
+// Fingerprint tells what Load would read now from what it read before.
+func Fingerprint(paths []string) (sum [sha256.Size]byte) {
+	all := sha256.New()
+	files, err := expand(paths)
+	fmt.Fprintln(all, err)
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err == nil {
+			_, err = io.Copy(all, io.LimitReader(f, maxFile+1))
+			f.Close()
+		}
+		fmt.Fprintf(all, "%q %v\n", name, err)
+	}
+	all.Sum(sum[:0])
+	return sum
 }
 
 // expand replaces directories by the policy files in them.
