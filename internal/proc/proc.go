@@ -8,6 +8,7 @@ package proc
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -40,7 +41,8 @@ type Table struct {
 	now, since int64 // Unix time, and that of the first entry of young, ns
 	boot       int64 // Unix time of the boot, ns
 	users      users
-	hasher     *hasher // nil: no hashes
+	hasher     *hasher      // nil: no hashes
+	stuck      atomic.Int32 // command lines that are being read
 }
 
 // Args says what events show of command lines.

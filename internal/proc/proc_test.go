@@ -2,6 +2,7 @@ package proc
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
 func self(t *testing.T) *event.Identity {
@@ -268,4 +270,38 @@ func BenchmarkBirth(b *testing.B) {
 		child.ExeIno++
 		table.Birth(&event.Birth{ID: child, Exe: "/bin/true", Args: "true\x00"})
 	}
+}
+
+// A process whose command line cannot be read, and many of them, hold nobody up.
+func TestStuckArgs(t *testing.T) {
+	stuck, good := t.TempDir(), t.TempDir()
+	pipe := filepath.Join(stuck, "cmdline")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(good, "cmdline"), []byte("a\x00b\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var table Table
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			if args := table.args(stuck); args != "" {
+				t.Errorf("%q", args)
+			}
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the table waits")
+	}
+	// Whoever writes lets the readers go.
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	testkit.Eventually(t, 5*time.Second, "command lines to be read again", func() bool { return table.args(good) == "a\x00b\x00" })
 }

@@ -25,11 +25,10 @@ func (t *Table) read(id *event.Identity) *entry {
 		return e
 	}
 	cwd, _ := os.Readlink(dir + "/cwd")
-	args := readArgs(dir)
-	var file unix.Stat_t
+	args := t.args(dir)
 	// Only the inode's number: overlayfs and btrfs show another device than
 	// the kernel uses itself.
-	if unix.Stat(dir+"/exe", &file) != nil || file.Ino != id.ExeIno {
+	if ino, ok := inodeOf(dir + "/exe"); !ok || ino != id.ExeIno {
 		return e
 	}
 	if s, ok := readStat(dir); ok && s.start == id.Start/nsPerTick {
@@ -46,8 +45,44 @@ func Alive(id *event.Identity) bool {
 	return ok && s.start == id.Start/nsPerTick
 }
 
-// maxArgs is as much as comes with a birth.
-const maxArgs = 256
+// inodeOf asks no file server, which may be dead.
+func inodeOf(path string) (uint64, bool) {
+	var x unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &x)
+	return x.Ino, err == nil
+}
+
+const (
+	// maxArgs is as much as comes with a birth.
+	maxArgs = 256
+	// A command line lies in the memory of its process, which may be on a dead
+	// file server, or be locked, or wait for a debugger. The line does not wait
+	// with it: for no longer than patience, and for at most maxStuck at a time.
+	patience = 20 * time.Millisecond
+	maxStuck = 4
+)
+
+// args returns a command line, or "" when it does not come in time.
+func (t *Table) args(dir string) string {
+	if t.stuck.Add(1) > maxStuck {
+		t.stuck.Add(-1)
+		return ""
+	}
+	got := make(chan string, 1)
+	go func() {
+		args := readArgs(dir)
+		t.stuck.Add(-1)
+		got <- args
+	}()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	select {
+	case args := <-got:
+		return args
+	case <-limit.C:
+		return ""
+	}
+}
 
 func readArgs(dir string) string {
 	f, err := os.Open(dir + "/cmdline")
