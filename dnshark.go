@@ -84,7 +84,8 @@ type nothing struct{}
 
 func (nothing) Process(*event.Batch) {}
 
-// assemble makes a line without its stages.
+// assemble makes a line without its stages, and without a lane where that is live
+// and comes later.
 func (o *Options) assemble(lane source.Lane, yield func(*event.Event, error) bool) (*assembly, error) {
 	if o.Events == nil {
 		o.Events = []string{kind.SetDefault}
@@ -112,6 +113,7 @@ func (o *Options) assemble(lane source.Lane, yield func(*event.Event, error) boo
 		Decoder: decode.New(decode.Options{
 			Ports: o.Ports, AnyPort: o.AnyPort,
 			Packets: l.needs&kind.NeedPackets != 0, Messages: l.needs&kind.NeedMessages != 0,
+			Live: lane == nil,
 		}),
 	}
 	return l, nil

@@ -79,6 +79,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		Packets:  needs&kind.NeedPackets != 0,
 		Messages: needs&kind.NeedMessages != 0,
 		Copy:     writer.copies,
+		Live:     live,
 
 		StreamBytes:   o.streamMemory << 20,
 		FragmentBytes: o.fragmentMemory << 20,

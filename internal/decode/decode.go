@@ -28,6 +28,7 @@ type Options struct {
 	StreamBytes   int      // memory for TCP streams in octets, at least 1 MiB; 0 means 32 MiB
 	FragmentBytes int      // memory for IP fragments in octets, at least 256 KiB; 0 means 4 MiB
 	MaxTunnels    int      // how many tunnels may be nested; 0 means 4
+	Live          bool     // frames come in the order of their times, unless the host's clock is set back
 }
 
 // Defaults and lower bounds of Options.
@@ -115,6 +116,7 @@ func New(o Options) *Decoder {
 		anyPort:    o.AnyPort,
 		copies:     o.Copy,
 		maxTunnels: o.MaxTunnels,
+		clock:      clock{live: o.Live},
 		seed:       maphash.MakeSeed(),
 	}
 	if o.Ports == nil {
@@ -242,15 +244,25 @@ type clock struct {
 	now    int64 // ns since the Unix epoch
 	odd    int64 // time of the last frame, when it was far from now
 	frames bool  // since the last tick
+	live   bool
 }
 
 // clockJump is how far a single frame may move the clock, in ns. Two frames in
 // a row that agree may move it anywhere, as a gap in a capture does.
 const clockJump = 60e9
 
+// ClockStep is by how much the times of live frames go back, in ns, when the
+// host's clock was set back. Processors disagree by less.
+const ClockStep = 1e9
+
+// back reports whether the host's clock was set back.
+func (c *clock) back(now int64) bool { return c.live && c.now-now > ClockStep }
+
 func (c *clock) frame(t int64) {
 	c.frames = true
 	switch {
+	case c.back(t):
+		c.now, c.odd = t, 0
 	case near(t, c.now):
 		c.now, c.odd = max(c.now, t), 0
 	case c.now == 0 || c.odd != 0 && near(t, c.odd):
@@ -261,8 +273,8 @@ func (c *clock) frame(t int64) {
 }
 
 func (c *clock) tick(now int64) int64 {
-	if !c.frames {
-		c.now = max(c.now, now)
+	if !c.frames && (now > c.now || c.back(now)) {
+		c.now = now
 	}
 	c.frames = false
 	return c.now

@@ -88,7 +88,7 @@ func (w *Worker) take(frames []source.Frame) error {
 		}
 	}
 	if len(frames) == 0 && w.Clock != nil {
-		w.batch.Now = max(w.batch.Now, w.Clock())
+		w.advance(w.Clock())
 	}
 	w.Decoder.Tick(w.batch.Now)
 	return w.flush()
@@ -96,7 +96,7 @@ func (w *Worker) take(frames []source.Frame) error {
 
 // news is what comes between the packets.
 func (w *Worker) news(f *source.Frame) {
-	w.batch.Now = max(w.batch.Now, f.Time)
+	w.advance(f.Time)
 	if f.NewCgroup != nil && w.Cgroups != nil {
 		w.Cgroups.Cgroup(f.NewCgroup)
 	}
@@ -104,6 +104,13 @@ func (w *Worker) news(f *source.Frame) {
 		for _, b := range w.Births {
 			b.Birth(f.Birth)
 		}
+	}
+}
+
+// advance moves the time forward, and back where the host's clock was set back.
+func (w *Worker) advance(now int64) {
+	if now > w.batch.Now || w.batch.Now-now > decode.ClockStep {
+		w.batch.Now = now
 	}
 }
 

@@ -182,3 +182,38 @@ func TestNoAllocation(t *testing.T) {
 		}
 	}
 }
+
+// When the clock of the host is set back, the time limit of queries still is
+// what it was.
+func TestClockSetBack(t *testing.T) {
+	lane := &replay{frames: conversed(t)}
+	table := pair.NewTable(int64(5*time.Second), 0)
+	worker := line.Worker{
+		Lane: lane, Decoder: decode.New(decode.Options{Messages: true, Live: true}), Stages: []line.Stage{table},
+		Writer: output.NewWriter(output.NewJSON(), io.Discard, true),
+	}
+	worker.Clock = func() int64 { return lane.frames[len(lane.frames)-1].Time }
+	if err := worker.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lane.round(t)
+	for _, step := range []time.Duration{30 * time.Second, time.Hour} {
+		before := table.Stats
+		for i := range lane.frames {
+			lane.frames[i].Time -= int64(step)
+			lane.frames[i].Cookie += conversations // new sockets
+		}
+		if err := lane.take(nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range lane.frames { // few packets, and silence
+			if err := lane.take(lane.frames[i : i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := table.Stats
+		if s.Unanswered != before.Unanswered || s.Late != before.Late || s.Answered-before.Answered != conversations*9/10 {
+			t.Errorf("set back by %v: before %+v, after %+v", step, before, s)
+		}
+	}
+}
