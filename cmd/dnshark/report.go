@@ -125,7 +125,7 @@ func (r *reporter) also() []count {
 	return []count{
 		{spoolFailed, "spool_failed"}, {spoolBad, "spool_bad"},
 		{r.lane.Stats().Truncated, "packets_cut"},
-		{r.birthsLost(), "births_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
+		{r.birthsLost(), "births_lost"}, {r.receiptsLost(), "receipts_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
 		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
 	}
 }
@@ -150,6 +150,13 @@ func (r *reporter) kinds() (list []count) {
 func (r *reporter) birthsLost() uint64 {
 	if l, ok := r.lane.(interface{ BirthsLost() uint64 }); ok {
 		return l.BirthsLost()
+	}
+	return 0
+}
+
+func (r *reporter) receiptsLost() uint64 {
+	if l, ok := r.lane.(interface{ ReceiptsLost() uint64 }); ok {
+		return l.ReceiptsLost()
 	}
 	return 0
 }

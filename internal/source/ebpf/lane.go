@@ -93,6 +93,15 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	l.running.Lock()
 	defer l.running.Unlock()
 	defer context.AfterFunc(ctx, l.wake)()
+	err := l.run(ctx, take)
+	if err != nil {
+		l.detach()
+		l.leave()
+	}
+	return err
+}
+
+func (l *Lane) run(ctx context.Context, take func([]source.Frame) error) error {
 	for idle := 0; ; {
 		last := ctx.Err() != nil
 		if l.closing.Load() {
@@ -102,10 +111,6 @@ func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 			l.detach()
 		}
 		got, err := l.drain(take, last)
-		if err != nil {
-			l.detach()
-			l.leave()
-		}
 		if err != nil || last {
 			return err
 		}
@@ -245,6 +250,10 @@ func (l *Lane) Fragments() uint64 { return l.counters().Fragments }
 // BirthsLost counts forks and execs that the ring had no room for. What they
 // would have told is then read from /proc, or unknown.
 func (l *Lane) BirthsLost() uint64 { return l.counters().BirthsLost }
+
+// ReceiptsLost counts receipts that the ring had no room for. Who received these
+// answers is unknown.
+func (l *Lane) ReceiptsLost() uint64 { return l.counters().ReceiptsLost }
 
 // FollowLost counts processes that could not be followed, because too many were.
 func (l *Lane) FollowLost() uint64 { return l.counters().FollowLost }

@@ -180,6 +180,34 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
+// When take fails, be it in silence, capture is over and every packet accounted for.
+func TestErrorEndsCapture(t *testing.T) {
+	inNewNetNS(t, func() {
+		src, err := New(Options{Ports: []uint16{testPort}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		boom := errors.New("boom")
+		if err := src.lane.Run(t.Context(), func(frames []source.Frame) error {
+			if len(frames) == 0 {
+				return boom
+			}
+			return nil
+		}); err != boom {
+			t.Fatalf("%v, want what take returned", err)
+		}
+		before := src.lane.Stats()
+		server, client := udpPair(t, "udp4", "127.0.0.1")
+		defer server.Close()
+		defer client.Close()
+		client.Write([]byte("after the end"))
+		if s := src.lane.Stats(); s != before {
+			t.Errorf("before a packet %+v, after it %+v", before, s)
+		}
+	})
+}
+
 // What the programs cost, by the kernel's own clock.
 func BenchmarkPrograms(b *testing.B) {
 	for _, bench := range []struct {
