@@ -32,6 +32,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define AF_INET6 10
 #define TCP_FIN_SYN_RST 0x07
 #define MSG_PEEK 2
+#define MSG_ERRQUEUE 0x2000
 #define TCP_SYN 0x02
 #define PF_KTHREAD 0x00200000
 #define INIT_PID_NS 0xEFFFFFFCu /* PID_NS_INIT_INO of linux/nsfs.h */
@@ -682,11 +683,17 @@ static __always_inline __u32 path_of(struct vfsmount *mnt, struct dentry *d, cha
 	return 0;
 }
 
+/*
+ * Half of the ring is the packets' own: whoever starts processes faster than
+ * they are read must not hide what is asked meanwhile.
+ */
 static __always_inline struct birth *new_birth(const __u8 kind, const __u32 size)
 {
-	struct birth *b = bpf_ringbuf_reserve(&packets, sizeof(*b) + size, 0);
+	struct birth *b = NULL;
 	__u32 zero = 0;
 
+	if (bpf_ringbuf_query(&packets, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&packets, BPF_RB_RING_SIZE) / 2)
+		b = bpf_ringbuf_reserve(&packets, sizeof(*b) + size, 0);
 	if (!b) {
 		struct counters *c = bpf_map_lookup_elem(&counters, &zero);
 
@@ -904,8 +911,9 @@ int dnshark_sendmsg6(struct bpf_sock_addr *ctx)
  * sock_recv_length(struct sock *, int ret, int flags): a system call has
  * received, in the context of its task, which is so known to have the answer.
  * UDP hands datagrams out in order, so the one that was taken is known by how
- * many waited. Of TCP it is known who took the octets once there are none left.
- * Where several processes receive, that takes some luck; nobody guesses.
+ * many waited, if nothing else waits between them. Of TCP it is known who took
+ * the octets once there are none left. Where several processes receive, that
+ * takes some luck; nobody guesses.
  */
 SEC("tp_btf/sock_recv_length")
 int dnshark_received(__u64 *ctx)
@@ -916,14 +924,17 @@ int dnshark_received(__u64 *ctx)
 	struct record *rec;
 	struct owner *o;
 	bool tcp, sure, again;
+	__u32 queued = 0;
 	__u64 start;
 
 	o = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if (!o || !o->waiting || (int)ctx[1] <= 0 || ctx[2] & MSG_PEEK)
+	if (!o || !o->waiting || (int)ctx[1] <= 0 || ctx[2] & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0;
 	tcp = sk->sk_protocol == IPPROTO_TCP;
 	if (tcp && BPF_CORE_READ((struct tcp_sock *)sk, copied_seq) != BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt))
 		return 0;
+	if (!tcp)
+		queued = BPF_CORE_READ(sk, sk_receive_queue.qlen) + BPF_CORE_READ((struct udp_sock *)sk, reader_queue.qlen);
 	t = (struct task_struct *)bpf_get_current_task();
 	reader = bpf_get_current_pid_tgid() >> 32;
 	start = BPF_CORE_READ(t, group_leader, start_boottime);
@@ -940,7 +951,13 @@ int dnshark_received(__u64 *ctx)
 		sure = true;
 	if (waiting > 1)
 		o->flags |= OWNER_MUDDLED;
-	o->waiting = tcp || !waiting ? 0 : waiting - 1;
+	if (!tcp && waiting < queued + 1) { /* what was taken may have come from another port */
+		sure = false;
+		o->flags |= OWNER_MUDDLED;
+		o->waiting = waiting < queued ? waiting : queued;
+	} else {
+		o->waiting = tcp || !waiting ? 0 : waiting - 1;
+	}
 	if (!o->waiting)
 		o->flags &= ~OWNER_MUDDLED;
 	bpf_spin_unlock(&o->lock);

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -92,6 +93,31 @@ func TestRingFull(t *testing.T) {
 		src.Close()
 		if after := src.lane.Stats(); after != s {
 			t.Errorf("after Close %+v, before %+v", after, s)
+		}
+	})
+}
+
+// Whoever starts processes faster than they are read hides no packet by that.
+func TestBirthsLeaveRoom(t *testing.T) {
+	inNewNetNS(t, func() {
+		src, err := New(Options{Ports: []uint16{testPort}, RingBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		for src.lane.BirthsLost() == 0 {
+			if err := exec.Command("true").Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server, client := udpPair(t, "udp4", "127.0.0.1")
+		defer server.Close()
+		defer client.Close()
+		for range 100 {
+			client.Write(make([]byte, 500))
+		}
+		if s := src.lane.Stats(); s.Seen != 200 || s.RingFull != 0 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

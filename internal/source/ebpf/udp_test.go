@@ -222,3 +222,76 @@ func TestPidNamespace(t *testing.T) {
 		})
 	}
 }
+
+// Who reads the errors of a socket, such as the times at which packets left, has
+// not received what waits there.
+func TestErrorQueueIsNoReceipt(t *testing.T) {
+	inNewNetNS(t, func() {
+		c := start(t, Options{})
+		server, client := udpPair(t, "udp4", "127.0.0.1")
+		defer server.Close()
+		defer client.Close()
+		raw, err := client.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		control := func(f func(fd int) error) {
+			t.Helper()
+			var failed error
+			if err := raw.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+		}
+		control(func(fd int) error {
+			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, unix.SOF_TIMESTAMPING_TX_SOFTWARE|unix.SOF_TIMESTAMPING_SOFTWARE)
+		})
+		client.Write([]byte("question"))
+		buf := make([]byte, 100)
+		_, from, err := server.ReadFromUDP(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.WriteToUDP([]byte("answer"), from)
+		control(func(fd int) error {
+			n, _, _, _, err := unix.Recvmsg(fd, buf, make([]byte, 512), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+			if err == nil && n <= 0 {
+				t.Error("there is no error to read")
+			}
+			return err
+		})
+		if r := c.find("answer", source.DirIngress, []byte("answer")).Receiver; r != nil {
+			t.Errorf("received by %d, which only read errors", r.TGID)
+		}
+	})
+}
+
+// Of a socket that also gets datagrams from other ports, nobody knows which of
+// them a process took.
+func TestForeignDatagramIsNoReceipt(t *testing.T) {
+	inNewNetNS(t, func() {
+		c := start(t, Options{})
+		server, other := udpPair(t, "udp4", "127.0.0.1")
+		defer server.Close()
+		defer other.Close()
+		client, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		plain, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plain.Close()
+		client.WriteToUDP([]byte("question"), server.LocalAddr().(*net.UDPAddr))
+		plain.WriteToUDP([]byte("from another port"), client.LocalAddr().(*net.UDPAddr))
+		server.WriteToUDP([]byte("answer"), client.LocalAddr().(*net.UDPAddr))
+		buf := make([]byte, 100)
+		if n, _, err := client.ReadFromUDP(buf); err != nil || string(buf[:n]) != "from another port" {
+			t.Fatal(string(buf[:n]), err)
+		}
+		if r := c.find("answer", source.DirIngress, []byte("answer")).Receiver; r != nil {
+			t.Errorf("received by %d, which took something else", r.TGID)
+		}
+	})
+}
