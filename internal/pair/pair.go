@@ -42,21 +42,19 @@ func (s Stats) Add(o Stats) Stats {
 
 const none = ^uint32(0)
 
-// waiting is a query without an answer yet.
+// waiting is a query without an answer yet. A million may wait, so what few have
+// stands elsewhere.
 type waiting struct {
-	tuple       tuple
-	hash        uint64
+	ends        ends
 	time        int64
+	hash        uint32 // the lower half
 	chain       uint32 // next slot with the same bucket
 	newer       uint32 // neighbours in order of arrival, which is that of expiry
 	older       uint32
 	retransmits uint32
 	packetLen   uint32
-	long        uint32 // slot in Table.long when the query does not fit here, or none
-	identity    uint32 // slot in Table.identities, or none
-	cause       uint32 // slot in Table.causes, or none
-	doubt       uint32 // the same for the other candidate, found at egress
-	attribution event.Attribution
+	more        uint32 // slot in Table.medium or Table.long, which have the longer queries
+	live        uint32 // slot in Table.live, or none
 	iface       uint16 // index in Table.ifaces
 	size        uint16 // octets of the query that are kept
 	missing     uint16 // octets of it that are not
@@ -64,18 +62,35 @@ type waiting struct {
 	query       [inlineQuery]byte
 }
 
-// Most queries fit inlineQuery octets. Of longer ones maxQuery octets are kept,
-// and only one in longShare of those that may wait can be so long.
+// live is what is known of a query whose socket or process is.
+type live struct {
+	cookie      uint64
+	netns       uint32
+	identity    uint32 // slot in Table.identities, or none
+	doubt       uint32 // the same for the other candidate, found at egress
+	cause       uint32 // slot in Table.causes, or none
+	attribution event.Attribution
+}
+
+// notLive is live of a query that was read from a file.
+var notLive = live{identity: none, doubt: none, cause: none}
+
+// Queries of up to inlineQuery octets, as most are without cookies, lie in their
+// slots. One in mediumShare of those that may wait can have up to mediumQuery, one
+// in longShare be longer; of these maxQuery octets are kept.
 const (
-	inlineQuery = 80
+	inlineQuery = 56
+	mediumQuery = 124
 	maxQuery    = 1232 // the usual EDNS size
+
+	mediumShare = 2
 	longShare   = 32
 )
 
-// longQuery is what is kept of a long query.
-type longQuery struct {
+// kept is what is kept of a query that is not inline.
+type kept[T any] struct {
 	owner uint32 // slot
-	octet [maxQuery]byte
+	octet T
 }
 
 // maxExpired bounds the unanswered queries that a batch takes. After a pause all
@@ -95,7 +110,9 @@ type Table struct {
 	maxPending int
 	seed       [2]uint64
 	slots      slab[waiting]
-	long       slab[longQuery]
+	medium     slab[kept[[mediumQuery]byte]]
+	long       slab[kept[[maxQuery]byte]]
+	live       slab[live]
 	identities slab[event.Identity]
 	causes     slab[event.Cause]
 	buckets    []uint32
@@ -171,10 +188,10 @@ func (t *Table) query(b *event.Batch, at int) {
 	}
 	var key tuple
 	key.of(e)
-	hash := key.hash(t.seed)
+	hash := uint32(key.hash(t.seed))
 	q := question(&e.Msg)
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
-		if w := t.slots.at(i); w.hash == hash && w.tuple.cookie == key.cookie && w.tuple.alike(&key) && sameQuestion(t.question(w), q) {
+		if w := t.slots.at(i); w.hash == hash && w.ends.equal(&key.ends) && t.sockets(w, &key) == same && sameQuestion(t.question(w), q) {
 			if e.Time-w.time >= t.timeout {
 				t.timeOut(b, i)
 				e = &b.Events[at]
@@ -191,25 +208,31 @@ func (t *Table) query(b *event.Batch, at int) {
 		t.Stats.Evicted++
 		t.remove(t.oldest)
 	}
-	if len(e.Msg.Raw) > inlineQuery && t.long.inUse() >= max(t.maxPending/longShare, 1) {
-		// Any of them, so that nobody chooses whose.
+	// Any of the others as long, so that nobody chooses whose.
+	switch n := len(e.Msg.Raw); {
+	case n <= inlineQuery:
+	case n <= mediumQuery:
+		if t.medium.inUse() >= max(t.maxPending/mediumShare, 1) {
+			t.Stats.Evicted++
+			t.remove(t.medium.at(rand.Uint32N(t.medium.next)).owner)
+		}
+	case t.long.inUse() >= max(t.maxPending/longShare, 1):
 		t.Stats.Evicted++
 		t.remove(t.long.at(rand.Uint32N(t.long.next)).owner)
 	}
 	t.insert(e, &key, hash)
 }
 
-func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
+func (t *Table) insert(e *event.Event, key *tuple, hash uint32) {
 	if t.Stats.Pending >= uint64(len(t.buckets)) {
 		t.rehash(2 * len(t.buckets))
 	}
 	i := t.slots.get()
 	w := t.slots.at(i)
 	bucket := &t.buckets[hash&t.mask()]
-	w.tuple, w.hash, w.time, w.retransmits = *key, hash, e.Time, 0
+	w.ends, w.hash, w.time, w.retransmits = key.ends, hash, e.Time, 0
 	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
-	w.long, w.cause = none, none
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
 	if q := question(&e.Msg); len(q) <= len(raw)-dnswire.HeaderLen {
 		w.question = uint16(len(q))
@@ -217,20 +240,63 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint64) {
 		w.question = 0
 	}
 	w.size, w.missing = uint16(len(raw)), uint16(e.Missing+len(e.Msg.Raw)-len(raw))
-	if len(raw) > inlineQuery {
-		w.long = t.long.get()
-		t.long.at(w.long).owner = i
+	switch {
+	case len(raw) > mediumQuery:
+		w.more = t.long.get()
+		t.long.at(w.more).owner = i
+	case len(raw) > inlineQuery:
+		w.more = t.medium.get()
+		t.medium.at(w.more).owner = i
 	}
 	copy(t.stored(w), raw)
-	w.identity, w.attribution = t.keep(e.Asker.ID), e.Asker.Attribution
-	w.doubt = t.keep(e.Asker.Doubt.ID)
-	if e.Txn.Cause != nil {
-		w.cause = t.causes.get()
-		*t.causes.at(w.cause) = *e.Txn.Cause
-	}
+	w.live = t.alive(e, key)
 	*bucket = i
 	t.link(i, w)
 	t.Stats.Pending++
+}
+
+// alive keeps what is known of the socket and the process.
+func (t *Table) alive(e *event.Event, key *tuple) uint32 {
+	if key.cookie == 0 && key.netns == 0 && e.Asker.ID == nil && e.Asker.Doubt.ID == nil && e.Txn.Cause == nil {
+		return none
+	}
+	i := t.live.get()
+	l := t.live.at(i)
+	*l = live{
+		cookie: key.cookie, netns: key.netns,
+		identity: t.keep(e.Asker.ID), doubt: t.keep(e.Asker.Doubt.ID), cause: none, attribution: e.Asker.Attribution,
+	}
+	if e.Txn.Cause != nil {
+		l.cause = t.causes.get()
+		*t.causes.at(l.cause) = *e.Txn.Cause
+	}
+	return i
+}
+
+// liveOf returns what is known of a query's socket and process.
+func (t *Table) liveOf(w *waiting) *live {
+	if w.live == none {
+		return &notLive
+	}
+	return t.live.at(w.live)
+}
+
+// What a query and a message at hand have in common beside their ends.
+const (
+	foreign = iota // nothing: addresses mean something in their own network namespace only
+	near           // the network namespace
+	same           // the socket too
+)
+
+func (t *Table) sockets(w *waiting, key *tuple) int {
+	l := t.liveOf(w)
+	switch {
+	case l.netns != key.netns:
+		return foreign
+	case l.cookie != key.cookie:
+		return near
+	}
+	return same
 }
 
 // link makes slot i the newest in order of arrival.
@@ -260,8 +326,11 @@ func (t *Table) unlink(w *waiting) {
 
 // stored returns the octets of the query that are kept.
 func (t *Table) stored(w *waiting) []byte {
-	if w.long != none {
-		return t.long.at(w.long).octet[:w.size]
+	switch {
+	case w.size > mediumQuery:
+		return t.long.at(w.more).octet[:w.size]
+	case w.size > inlineQuery:
+		return t.medium.at(w.more).octet[:w.size]
 	}
 	return w.query[:w.size]
 }
@@ -282,16 +351,18 @@ func (t *Table) answer(b *event.Batch, at int) {
 	}
 	var key tuple
 	key.of(e)
-	hash := key.hash(t.seed)
+	hash := uint32(key.hash(t.seed))
 	q := question(&e.Msg)
 	match, elsewhere := none, none
 	for i := t.buckets[hash&t.mask()]; i != none; i = t.slots.at(i).chain {
 		w := t.slots.at(i)
-		if w.hash != hash || !w.tuple.alike(&key) {
+		if w.hash != hash || !w.ends.equal(&key.ends) {
 			continue
 		}
-		if w.tuple.cookie != key.cookie {
-			// Addresses mean something in their own namespace only.
+		switch t.sockets(w, &key) {
+		case foreign:
+			continue
+		case near:
 			if e.Observer == event.Client && key.protocol == protoUDP && key.netns != 0 && sameQuestion(t.question(w), q) {
 				elsewhere = t.older(elsewhere, i)
 			}
@@ -355,11 +426,12 @@ func (t *Table) older(a, b uint32) uint32 {
 	if a == none {
 		return b
 	}
-	if t.slots.at(a).tuple.cookie != t.slots.at(b).tuple.cookie {
+	if t.liveOf(t.slots.at(a)).cookie != t.liveOf(t.slots.at(b)).cookie {
 		for _, i := range [...]uint32{a, b} {
-			w := t.slots.at(i)
-			t.drop(w.identity)
-			w.identity, w.attribution = none, event.AttributionNone
+			if l := t.liveOf(t.slots.at(i)); l.identity != none {
+				t.drop(l.identity)
+				l.identity, l.attribution = none, event.AttributionNone
+			}
 		}
 	}
 	return b // the chain is newest first
@@ -447,11 +519,11 @@ func (t *Table) timeOut(b *event.Batch, i uint32) {
 
 func (t *Table) unanswered(b *event.Batch, w *waiting) {
 	e := b.Next()
-	e.Class, e.Time, e.Observer = event.ClassUnanswered, w.time+t.timeout, w.tuple.observer
+	e.Class, e.Time, e.Observer = event.ClassUnanswered, w.time+t.timeout, w.ends.observer
 	e.Meta = event.PktMeta{
-		SrcIP: addr(w.tuple.client), DstIP: addr(w.tuple.server),
-		SrcPort: w.tuple.clientPort, DstPort: w.tuple.serverPort,
-		Protocol: w.tuple.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
+		SrcIP: addr(w.ends.client), DstIP: addr(w.ends.server),
+		SrcPort: w.ends.clientPort, DstPort: w.ends.serverPort,
+		Protocol: w.ends.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
 	}
 	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits, Asked: w.time}
 	t.recall(b, e, w)
@@ -461,14 +533,15 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 
 // recall tells an event what was known of its query: who asked, and why.
 func (t *Table) recall(b *event.Batch, e *event.Event, w *waiting) {
-	if w.identity != none {
-		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(w.identity)), Attribution: w.attribution}
+	l := t.liveOf(w)
+	if l.identity != none {
+		e.Asker = event.Party{ID: b.HoldIdentity(t.identities.at(l.identity)), Attribution: l.attribution}
 	}
-	if w.doubt != none {
-		e.Asker.Doubt = event.Candidate{ID: b.HoldIdentity(t.identities.at(w.doubt)), Method: event.AttributionQueryEgress}
+	if l.doubt != none {
+		e.Asker.Doubt = event.Candidate{ID: b.HoldIdentity(t.identities.at(l.doubt)), Method: event.AttributionQueryEgress}
 	}
-	if w.cause != none {
-		e.Txn.Cause = b.HoldCause(t.causes.at(w.cause))
+	if l.cause != none {
+		e.Txn.Cause = b.HoldCause(t.causes.at(l.cause))
 	}
 }
 
@@ -480,19 +553,26 @@ func (t *Table) remove(i uint32) {
 	}
 	*link = w.chain
 	t.unlink(w)
-	if w.long != none {
-		t.long.put(w.long)
+	switch {
+	case w.size > mediumQuery:
+		t.long.put(w.more)
+	case w.size > inlineQuery:
+		t.medium.put(w.more)
 	}
-	t.drop(w.identity)
-	t.drop(w.doubt)
-	if w.cause != none {
-		t.causes.put(w.cause)
+	if w.live != none {
+		l := t.live.at(w.live)
+		t.drop(l.identity)
+		t.drop(l.doubt)
+		if l.cause != none {
+			t.causes.put(l.cause)
+		}
+		t.live.put(w.live)
 	}
 	t.slots.put(i)
 	t.Stats.Pending--
 }
 
-func (t *Table) mask() uint64 { return uint64(len(t.buckets) - 1) }
+func (t *Table) mask() uint32 { return uint32(len(t.buckets) - 1) }
 
 // rehash makes n buckets, a power of two, and files the waiting queries again,
 // the oldest first so that every chain is newest first.
@@ -510,8 +590,8 @@ func (t *Table) rehash(n int) {
 	}
 }
 
-func (t *Table) pastHash(hash uint64, question []byte) uint64 {
-	return questionHash(question, hash) | 1
+func (t *Table) pastHash(hash uint32, question []byte) uint64 {
+	return questionHash(question, t.seed[0]^uint64(hash)) | 1
 }
 
 func (t *Table) remember(w *waiting, timedOut bool) {

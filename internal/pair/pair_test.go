@@ -396,24 +396,28 @@ func TestManyOverdue(t *testing.T) {
 	}
 }
 
-// Long queries take a share of the memory, and an event says what is not kept.
+// Longer queries take a share of the memory, and an event says what is not kept.
 func TestLongQueries(t *testing.T) {
 	const most = 128
-	l := newLane(t, most)
-	long := append(message(t, 0, "long.test.", false), make([]byte, 2000)...)
-	for i := range 50 {
-		long[1] = byte(i)
-		l.see(second, long, func(e *event.Event) { e.Missing = 5 })
-	}
-	if s := l.table.Stats; s.Pending != most/longShare || s.Evicted != 50-most/longShare || l.table.long.inUse() != most/longShare {
-		t.Errorf("%+v", s)
-	}
-	got := l.see(60*second, message(t, 7, "a.test.", false), nil)
-	if len(got) != 1+most/longShare {
-		t.Fatal(len(got))
-	}
-	if e := &got[1]; len(e.Msg.Raw) != maxQuery || e.Missing != len(long)+5-maxQuery {
-		t.Errorf("%d octets, %d missing, of %d", len(e.Msg.Raw), e.Missing, len(long)+5)
+	for _, c := range []struct{ extra, share int }{{60, mediumShare}, {2000, longShare}} {
+		l := newLane(t, most)
+		long := append(message(t, 0, "long.test.", false), make([]byte, c.extra)...)
+		for i := range 100 {
+			long[1] = byte(i)
+			l.see(second, long, func(e *event.Event) { e.Missing = 5 })
+		}
+		kept := most / c.share
+		if s := l.table.Stats; s.Pending != uint64(kept) || s.Evicted != uint64(100-kept) || l.table.medium.inUse()+l.table.long.inUse() != kept {
+			t.Errorf("%d more octets: %+v", c.extra, s)
+		}
+		got := l.see(60*second, message(t, 7, "a.test.", false), nil)
+		if len(got) != 1+kept {
+			t.Fatal(len(got))
+		}
+		octets := min(len(long), maxQuery)
+		if e := &got[1]; len(e.Msg.Raw) != octets || e.Missing != len(long)+5-octets {
+			t.Errorf("%d octets, %d missing, of %d", len(e.Msg.Raw), e.Missing, len(long)+5)
+		}
 	}
 }
 
