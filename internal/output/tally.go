@@ -1,6 +1,10 @@
 package output
 
-import "github.com/dnshark-io/dnshark/event"
+import (
+	"math/bits"
+
+	"github.com/dnshark-io/dnshark/event"
+)
 
 // Tally counts what is passed on.
 type Tally struct {
@@ -19,8 +23,8 @@ func (t *Tally) Write(b *event.Batch) (*event.Batch, error) {
 			continue
 		}
 		t.Observations++
-		for bit := range t.Events {
-			t.Events[bit] += uint64(kinds >> bit & 1)
+		for ; kinds != 0; kinds &= kinds - 1 {
+			t.Events[bits.TrailingZeros32(kinds)]++
 		}
 	}
 	return t.Next.Write(b)
