@@ -33,7 +33,7 @@ type Cgroups interface{ Cgroup(*event.Cgroup) }
 // between decoding and output to what caches hold, and what long messages can
 // make of it.
 const (
-	batchEvents = 64
+	batchEvents = 128
 	batchOctets = 256 << 10 // of messages that were copied
 )
 

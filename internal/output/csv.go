@@ -25,7 +25,7 @@ var csv = Format{
 
 type csvEncoder struct{}
 
-func (csvEncoder) stateless() {}
+func (c csvEncoder) worker() Encoder { return c }
 
 // csvColumn is a column. A value of text is escaped; others cannot need it.
 type csvColumn struct {

@@ -105,22 +105,17 @@ func Frame(e Encoder) (begin, end func(dst []byte) []byte) {
 	return func(dst []byte) []byte { return header(e, dst) }, func(dst []byte) []byte { return trailer(e, dst) }
 }
 
-// Stateless reports whether several goroutines may encode at once, each with what
-// worker returns.
+// Stateless reports whether several goroutines may encode at once, each with a
+// worker.
 func Stateless(e Encoder) bool {
-	_, ok := e.(interface{ stateless() })
+	_, ok := e.(stateless)
 	return ok
 }
 
-func (*JSON) stateless() {}
-
-// worker returns the encoder for one of n goroutines that encode at once: its own
-// where one remembers what it wrote.
-func worker(e Encoder, n int) Encoder {
-	if e, ok := e.(interface{ worker(n int) Encoder }); ok {
-		return e.worker(n)
-	}
-	return e
+type stateless interface {
+	// worker returns an encoder for one goroutine, the same where it remembers
+	// nothing.
+	worker() Encoder
 }
 
 // OncePerEvent reports whether an encoder writes an event once, by however many
@@ -139,7 +134,7 @@ type perEvent struct {
 	header, trailer string
 }
 
-func (p *perEvent) stateless() {}
+func (p *perEvent) worker() Encoder { return p }
 
 func (p *perEvent) oncePerEvent() {}
 
@@ -170,7 +165,7 @@ type perKind struct {
 	append func(dst []byte, e *event.Event, k int) []byte
 }
 
-func (p *perKind) stateless() {}
+func (p *perKind) worker() Encoder { return p }
 
 // Append implements Encoder.
 func (p *perKind) Append(dst []byte, b *event.Batch) []byte {

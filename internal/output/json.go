@@ -2,9 +2,6 @@ package output
 
 import (
 	"math/bits"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/kind"
@@ -18,12 +15,10 @@ type JSON struct {
 	size  int         // octets that it takes, 0: no memo
 }
 
-// Messages are remembered in jsonMemory octets by all that encode at once, and in
-// minJSONMemory at least by each.
-const (
-	jsonMemory    = 12 << 20
-	minJSONMemory = 1 << 20
-)
+// jsonMemory is for what each that encodes remembers of messages, in octets. It
+// fits a second-level cache: to fetch a text from further away takes as long as to
+// write it anew.
+const jsonMemory = 1 << 20
 
 type jsonKind struct {
 	event   string // ,"event":"NAME"
@@ -68,9 +63,8 @@ func newJSONKind(k *kind.Kind) jsonKind {
 	return jk
 }
 
-func (j *JSON) worker(n int) Encoder {
-	return &JSON{kinds: j.kinds, size: max(jsonMemory/n, minJSONMemory)}
-}
+// worker has a memo of its own.
+func (j *JSON) worker() Encoder { return &JSON{kinds: j.kinds, size: j.size} }
 
 // Append implements Encoder.
 func (j *JSON) Append(dst []byte, b *event.Batch) []byte {
@@ -97,7 +91,7 @@ func (j *JSON) append(dst []byte, e *event.Event, kind int) []byte {
 		dst = k.message(dst, e)
 	default:
 		if j.memo == nil {
-			j.memo = event.NewMemo(hugePages(j.size))
+			j.memo = event.NewMemo(make([]byte, j.size))
 		}
 		dst = j.memo.Append(dst, e, uint8(kind), k.message)
 	}
@@ -117,15 +111,4 @@ func appendFields(dst []byte, e *event.Event, fields []jsonField) []byte {
 		}
 	}
 	return dst
-}
-
-// hugePages returns n octets, in huge pages where the kernel has some: a lookup in
-// small ones misses the TLB.
-func hugePages(n int) []byte {
-	const size = 2 << 20
-	b := make([]byte, n+size)
-	at := int(-uintptr(unsafe.Pointer(&b[0])) % size)
-	b = b[at:][:n:n]
-	_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
-	return b
 }

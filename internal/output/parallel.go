@@ -43,7 +43,7 @@ func NewParallel(e Encoder, sink io.Writer, workers int) *Parallel {
 		p.free <- &job{batch: &event.Batch{}, ready: make(chan struct{}, 1)}
 	}
 	for range workers {
-		encoder := worker(e, workers)
+		encoder := e.(stateless).worker()
 		p.wait.Go(func() {
 			for j := range p.jobs {
 				j.text = encoder.Append(j.text[:0], j.batch)

@@ -374,7 +374,7 @@ type zeekLog struct {
 	now func() time.Time // the clock, for the lines that say when a file was opened and closed
 }
 
-func (*zeekLog) stateless() {}
+func (z *zeekLog) worker() Encoder { return z }
 
 // Header implements Framed.
 func (z *zeekLog) Header(dst []byte) []byte {
