@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dnshark-io/dnshark/internal/store/web"
+	"github.com/dnshark-io/dnshark/internal/web"
 )
 
 func newServe(o *options) *cobra.Command {
