@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"internal/spool":           {},
 	"internal/store":           {"dnswire", "event"},
 	"internal/web":             {"dnswire", "event", "internal/store"},
+	"internal/screen":          {"dnswire", "event"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},

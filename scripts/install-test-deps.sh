@@ -31,6 +31,7 @@ systemd-analyze:systemd
 iodined:iodine
 dns2tcpd:dns2tcp
 ping:iputils-ping
+tmux:tmux
 clickhouse-server:clickhouse-server
 '
 

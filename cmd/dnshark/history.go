@@ -212,34 +212,6 @@ func parseSubject(text string) (*store.Query, error) {
 
 func clock(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
 
-func newTop(o *options) *cobra.Command {
-	var s span
-	cmd := &cobra.Command{
-		Use:       "top names|clients|processes|servers|rcodes|nxdomain",
-		Short:     "Show who and what the history has most often",
-		Long:      "top ranks what dnshark --store DIR has seen, by the number of answers. Times are taken by\nwhole hours. nxdomain ranks names that do not exist.",
-		Example:   "  dnshark top --store /var/lib/dnshark names --since 24h",
-		ValidArgs: store.WhatNames(),
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("top needs one of %s", strings.Join(store.WhatNames(), ", "))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			what, err := store.ParseWhat(args[0])
-			if err != nil {
-				return usagef("%w", err)
-			}
-			return o.list(&s, func(h store.Store, r store.Range) ([]store.Ranked, error) {
-				return h.Top(cmd.Context(), what, r, s.limit)
-			}, func(w io.Writer, r *store.Ranked) { fmt.Fprintf(w, "%8d  %s\n", r.Count, r.Value) })
-		},
-	}
-	s.add(cmd, 10)
-	return cmd
-}
-
 func newNew(o *options) *cobra.Command {
 	var s span
 	cmd := &cobra.Command{

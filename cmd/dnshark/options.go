@@ -18,6 +18,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/proc"
+	"github.com/dnshark-io/dnshark/internal/screen"
 	"github.com/dnshark-io/dnshark/internal/sink"
 )
 
@@ -43,6 +44,7 @@ type options struct {
 	timeout  time.Duration
 	stats    time.Duration
 	quiet    bool
+	screen   *screen.Board // instead of outputs, or nil
 
 	statsFormat string
 

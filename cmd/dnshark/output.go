@@ -172,6 +172,9 @@ const grace = 10 * time.Second
 
 // openWriter opens what --output and -w say.
 func (o *options) openWriter(live bool) (*writer, error) {
+	if o.screen != nil {
+		return &writer{Writer: o.screen, once: true, begin: func() {}, end: func() error { return nil }}, nil
+	}
 	if len(o.targets) > 0 {
 		return o.openOutputs(live)
 	}

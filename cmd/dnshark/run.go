@@ -72,6 +72,9 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	lane := lanes[0]
 	defer lane.Close()
+	if o.screen != nil {
+		o.screen.Lost = func() uint64 { s := lane.Stats(); return s.RingFull + s.CopyError }
+	}
 
 	decoder := decode.New(decode.Options{
 		Ports:    ports,
