@@ -32,6 +32,7 @@ iodined:iodine
 dns2tcpd:dns2tcp
 ping:iputils-ping
 tmux:tmux
+jq:jq
 clickhouse-server:clickhouse-server
 '
 
