@@ -77,7 +77,7 @@ bench-filter:
 kernels: deps
 	scripts/kernels.sh
 
-# Outputs to receivers that take minutes to build.
+# Outputs to a receiver that takes half an hour to build.
 sinks:
 	scripts/sinks.sh
 

@@ -2,6 +2,7 @@
 # Installs the programs that live tests run against, when this is Debian (or a
 # descendant), we are root, and something is missing.
 set -eu
+cd "$(dirname "$0")/.."
 
 # command:package
 programs='
@@ -58,7 +59,11 @@ done
 duckdb=$lib/duckdb
 [ -d $duckdb ] || unpack="$unpack duckdb"
 
-missing=$missing$unpack
+# The OpenTelemetry Collector, which takes three minutes.
+otelcol=
+ls $lib/otelcol-* >/dev/null 2>&1 || otelcol=" otelcol"
+
+missing=$missing$unpack$otelcol
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "not installed (needs root and apt-get):$missing; tests that need them say so" >&2
@@ -83,6 +88,10 @@ if [ ! -d $duckdb ]; then
 		echo "not installed: DuckDB, which needs npm" >&2
 	fi
 fi
+if [ -n "$otelcol" ] && ! scripts/build-receiver.sh otelcol $lib >&2; then
+	echo "not installed: the OpenTelemetry Collector, which could not be built" >&2
+fi
+missing=${missing%"$otelcol"}
 missing=${missing%"$unpack"}
 unpack=${unpack% duckdb}
 [ -n "$missing$unpack" ] || exit 0
