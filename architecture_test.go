@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,7 +31,9 @@ var mayImport = map[string][]string{
 	"internal/pair":            {"dnswire", "event"},
 	"internal/ends":            {"dnswire", "event"},
 	"internal/proc":            {"event"},
-	"internal/container":       {"event", "internal/proc"},
+	"internal/container":       {"event", "internal/proc", "internal/recent"},
+	"internal/runtimes":        {"event", "internal/container", "internal/recent"},
+	"internal/recent":          {},
 	"internal/kind":            {"dnswire", "event", "internal/nearest"},
 	"internal/policy":          {"event", "internal/filter", "internal/kind"},
 	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
@@ -94,5 +97,22 @@ func TestImportsPointOneWay(t *testing.T) {
 		if !seen[room] {
 			t.Errorf("the room %s has arrows but no code", room)
 		}
+	}
+}
+
+// Who imports dnshark gets what capturing and decoding take, and no client of brokers,
+// databases or container runtimes.
+func TestDependenciesOfTheLibrary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := slices.Compact(slices.Sorted(strings.FieldsSeq(string(out))))
+	want := []string{
+		"github.com/cilium/ebpf", "github.com/dnshark-io/dnshark", "github.com/klauspost/compress", "github.com/pierrec/lz4/v4",
+		"github.com/ulikunitz/xz", "go.yaml.in/yaml/v3", "golang.org/x/net", "golang.org/x/sys",
+	}
+	if !slices.Equal(modules, want) {
+		t.Errorf("modules %v, want %v", modules, want)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/internal/bpf"
-	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/privilege"
+	"github.com/dnshark-io/dnshark/internal/runtimes"
 	"github.com/dnshark-io/dnshark/internal/source/afpacket"
 	"github.com/dnshark-io/dnshark/internal/source/ebpf"
 )
@@ -123,7 +123,7 @@ func (d *diagnosis) print(w io.Writer) error {
 	return err
 }
 
-func diagnose(r *container.Runtimes) (*diagnosis, error) {
+func diagnose(r *runtimes.Set) (*diagnosis, error) {
 	granted, err := privilege.Effective()
 	if err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ func tryExecutables() (good string, err error) {
 }
 
 // surveyRuntimes says of each socket of a container runtime whether it answers.
-func (d *diagnosis) surveyRuntimes(r *container.Runtimes) {
+func (d *diagnosis) surveyRuntimes(r *runtimes.Set) {
 	found := r.Survey(context.Background())
 	if len(found) == 0 {
 		d.Checks = append(d.Checks, finding{Group: "host", Name: "container runtimes", State: nothing, Detail: "no socket of a known one: containers are shown by id, without names"})

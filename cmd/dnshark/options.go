@@ -12,12 +12,12 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
-	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/proc"
+	"github.com/dnshark-io/dnshark/internal/runtimes"
 	"github.com/dnshark-io/dnshark/internal/screen"
 	"github.com/dnshark-io/dnshark/internal/sink"
 )
@@ -245,8 +245,8 @@ func (o *options) processes() (*proc.Table, error) {
 }
 
 // containerRuntimes returns whom to ask about containers.
-func (o *options) containerRuntimes() (*container.Runtimes, error) {
-	r, err := container.ParseRuntimes(o.runtimes)
+func (o *options) containerRuntimes() (*runtimes.Set, error) {
+	r, err := runtimes.Parse(o.runtimes)
 	if err != nil {
 		return nil, usagef("--container-runtime: %v", err)
 	}

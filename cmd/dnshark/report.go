@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
-	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/decode"
 	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/filter"
@@ -17,6 +16,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
 	"github.com/dnshark-io/dnshark/internal/policy"
+	"github.com/dnshark-io/dnshark/internal/runtimes"
 	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/source"
 	"github.com/dnshark-io/dnshark/internal/store"
@@ -49,7 +49,7 @@ type reporter struct {
 	policies *policy.Stage
 	detect   *detect.Stage // nil when nobody wants alerts
 	history  *store.Stage  // nil without --store
-	runtimes *container.Runtimes
+	runtimes *runtimes.Set
 	outputs  []*sink.Output // nil for a single plain one
 }
 

@@ -76,7 +76,7 @@ func (p *Place) part(before, name string, kube bool) {
 	// With the cgroupfs driver, a path that was meant for systemd is one part:
 	// slice:prefix:id.
 	if slice, rest, ok := strings.Cut(name, ":"); ok {
-		if prefix, id, ok := strings.Cut(rest, ":"); ok && isID(id) {
+		if prefix, id, ok := strings.Cut(rest, ":"); ok && IsID(id) {
 			p.Pod = podOf(slice, p.Pod)
 			p.enter(runtimes[prefix], id)
 			return
@@ -104,7 +104,7 @@ func (p *Place) part(before, name string, kube bool) {
 		}
 	}
 	bare, scope := strings.CutSuffix(name, ".scope")
-	if i := len(bare) - idLen; i > 0 && bare[i-1] == '-' && isID(bare[i:]) {
+	if i := len(bare) - idLen; i > 0 && bare[i-1] == '-' && IsID(bare[i:]) {
 		// What watches over a container is none.
 		if prefix := bare[:i-1]; !strings.HasSuffix(prefix, "conmon") {
 			p.enter(runtimes[prefix], bare[i:])
@@ -114,7 +114,7 @@ func (p *Place) part(before, name string, kube bool) {
 	switch {
 	case scope:
 		p.Unit = name
-	case isID(name):
+	case IsID(name):
 		p.enter(runtimes[before], name)
 	case before == "lxc" || before == "lxc.payload" || before == "garden":
 		p.enter(runtimes[before], name)
@@ -166,9 +166,9 @@ var runtimes = map[string]string{
 
 const idLen = 64
 
-// isID reports whether s is an id as Docker, containerd's CRI plugin, CRI-O and
+// IsID reports whether s is an id as Docker, containerd's CRI plugin, CRI-O and
 // Podman make them: 32 random octets in hex.
-func isID(s string) bool { return len(s) == idLen && isHex(s) }
+func IsID(s string) bool { return len(s) == idLen && isHex(s) }
 
 func isHex(s string) bool {
 	for i := range len(s) {

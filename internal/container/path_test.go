@@ -197,3 +197,5 @@ func TestForeignNames(t *testing.T) {
 		}
 	}
 }
+
+var id = strings.Repeat("ab", idLen/2)

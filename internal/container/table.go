@@ -7,7 +7,8 @@
 //	path.go     path -> id, runtime, pod, unit
 //	cgroups.go  cgroup id -> path
 //	table.go    both for the line, one Table per lane
-//	runtimes.go the runtimes' answers, asked for beside the line
+//
+// Package runtimes asks the runtimes.
 package container
 
 import (
@@ -20,15 +21,16 @@ import (
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/proc"
+	"github.com/dnshark-io/dnshark/internal/recent"
 )
 
 // Table knows where tasks run. One per lane, so it needs no lock.
 type Table struct {
 	cgroups  *Cgroups
-	runtimes *Runtimes
-	places   recent[uint64, *place]
+	runtimes Runtimes
+	places   recent.Map[uint64, *Cgroup]
 	// processes are those whose container is in hierarchies of cgroup v1 only.
-	processes recent[process, *place]
+	processes recent.Map[process, *Cgroup]
 	v1        bool // this host has such hierarchies
 	now       int64
 	file      [maxProc]byte // of /proc, the one that is being read
@@ -39,17 +41,29 @@ type process struct {
 	start uint64
 }
 
-// place is a cgroup. Many lanes and the runtimes may share it.
-type place struct {
+// Cgroup is where tasks run. Many lanes and the runtimes may share it.
+type Cgroup struct {
 	Place
-	path      string
+	Path      string
+	Container atomic.Pointer[event.Container] // what is known so far, nil outside of containers
 	asked     int64                           // when the runtimes were, by the time of packets
-	container atomic.Pointer[event.Container] // what is known so far, nil outside of containers
 }
 
-// NewTable returns a table for one lane. runtimes may be nil: then no more is
-// known of a container than its cgroup's path tells.
-func NewTable(c *Cgroups, r *Runtimes) *Table {
+// Runtimes know more of a container than its cgroup's path tells.
+type Runtimes interface {
+	// Ask asks about a cgroup, and returns at once. Answers go to its Container.
+	Ask(*Cgroup)
+}
+
+// AskAgain is how long an answer holds for a cgroup that is still in use: a
+// container may get another name, and a runtime may come to know one late.
+var AskAgain = time.Minute
+
+// NewTable returns a table for one lane. runtimes may be nil.
+func NewTable(c *Cgroups, r Runtimes) *Table {
+	if r == nil {
+		r = nobody{}
+	}
 	return &Table{cgroups: c, runtimes: r, v1: hasV1()}
 }
 
@@ -57,20 +71,20 @@ func NewTable(c *Cgroups, r *Runtimes) *Table {
 // gone before its first query arrives here, and its runtime is asked in time.
 func (t *Table) Cgroup(c *event.Cgroup) {
 	if c.Path != "" {
-		t.places.put(t.now, c.ID, t.newPlace(ParsePath([]byte(c.Path)), c.Path))
+		t.places.Put(t.now, c.ID, t.newPlace(ParsePath([]byte(c.Path)), c.Path))
 	}
 }
 
 // Birth looks where a new process runs, while it does.
 func (t *Table) Birth(b *event.Birth) {
 	at := t.place(b.ID.Cgroup)
-	if !t.v1 || at.container.Load() != nil {
+	if !t.v1 || at.Container.Load() != nil {
 		return
 	}
 	if b.ParentTGID == 0 {
 		t.read(&b.ID)
-	} else if p, ok := t.processes.get(t.now, process{b.ParentTGID, b.ParentStart}); ok {
-		t.processes.put(t.now, process{b.ID.TGID, b.ID.Start}, p)
+	} else if p, ok := t.processes.Get(t.now, process{b.ParentTGID, b.ParentStart}); ok {
+		t.processes.Put(t.now, process{b.ID.TGID, b.ID.Start}, p)
 	}
 }
 
@@ -89,10 +103,10 @@ func (t *Table) fill(who *event.Party) {
 		return
 	}
 	at := t.place(who.ID.Cgroup)
-	who.Container, who.Unit = at.container.Load(), at.Unit
+	who.Container, who.Unit = at.Container.Load(), at.Unit
 	if t.v1 && who.Container == nil && who.ID.Known() {
 		at = t.process(who.ID)
-		who.Container = at.container.Load()
+		who.Container = at.Container.Load()
 		who.Unit = cmp.Or(who.Unit, at.Unit)
 	}
 	if who.Container != nil {
@@ -101,8 +115,8 @@ func (t *Table) fill(who *event.Party) {
 }
 
 // place returns the cgroup of an id, from the memory or from the kernel.
-func (t *Table) place(id uint64) *place {
-	if p, ok := t.places.get(t.now, id); ok {
+func (t *Table) place(id uint64) *Cgroup {
+	if p, ok := t.places.Get(t.now, id); ok {
 		return t.fresh(p)
 	}
 	path, ok := t.cgroups.path(id)
@@ -110,25 +124,30 @@ func (t *Table) place(id uint64) *place {
 		return nowhere // perhaps it is known next time
 	}
 	p := t.newPlace(ParsePath([]byte(path)), path)
-	t.places.put(t.now, id, p)
+	t.places.Put(t.now, id, p)
 	return p
 }
 
-var nowhere = &place{}
+var nowhere = &Cgroup{}
+
+// nobody is Runtimes where none are.
+type nobody struct{}
+
+func (nobody) Ask(*Cgroup) {}
 
 // process returns where a process runs by all hierarchies.
-func (t *Table) process(id *event.Identity) *place {
-	if p, ok := t.processes.get(t.now, process{id.TGID, id.Start}); ok {
+func (t *Table) process(id *event.Identity) *Cgroup {
+	if p, ok := t.processes.Get(t.now, process{id.TGID, id.Start}); ok {
 		return t.fresh(p)
 	}
 	return t.read(id)
 }
 
 // fresh asks about a place that is in use again now and then.
-func (t *Table) fresh(p *place) *place {
-	if t.now-p.asked >= int64(askAgain) && p != nowhere {
+func (t *Table) fresh(p *Cgroup) *Cgroup {
+	if t.now-p.asked >= int64(AskAgain) && p != nowhere {
 		p.asked = t.now
-		t.runtimes.ask(p)
+		t.runtimes.Ask(p)
 	}
 	return p
 }
@@ -139,7 +158,7 @@ const maxProc = 16 << 10
 
 // read asks /proc. The answer is believed only if the process still has its id
 // after reading.
-func (t *Table) read(id *event.Identity) *place {
+func (t *Table) read(id *event.Identity) *Cgroup {
 	p := nowhere
 	file := readFile("/proc/"+strconv.FormatUint(uint64(id.TGID), 10)+"/cgroup", t.file[:])
 	if len(file) > 0 && proc.Alive(id) {
@@ -147,21 +166,21 @@ func (t *Table) read(id *event.Identity) *place {
 			p = t.newPlace(parsed, path)
 		}
 	}
-	t.processes.put(t.now, process{id.TGID, id.Start}, p)
+	t.processes.Put(t.now, process{id.TGID, id.Start}, p)
 	return p
 }
 
-func (t *Table) newPlace(parsed Place, path string) *place {
-	p := &place{Place: parsed, path: path, asked: t.now}
+func (t *Table) newPlace(parsed Place, path string) *Cgroup {
+	p := &Cgroup{Place: parsed, Path: path, asked: t.now}
 	if p.ID != "" {
-		p.container.Store(p.known())
+		p.Container.Store(p.known())
 	}
-	t.runtimes.ask(p)
+	t.runtimes.Ask(p)
 	return p
 }
 
 // known is what the path alone tells of a container.
-func (p *place) known() *event.Container {
+func (p *Cgroup) known() *event.Container {
 	c := &event.Container{ID: p.ID, Runtime: p.Runtime}
 	if p.Pod != "" {
 		c.Pod = &event.Pod{UID: p.Pod}
@@ -190,42 +209,4 @@ func readFile(name string, buf []byte) []byte {
 	defer f.Close()
 	n, _ := io.ReadFull(f, buf)
 	return buf[:n]
-}
-
-func unixNow() int64 { return time.Now().UnixNano() }
-
-const (
-	// keep is how long a place is of use after its cgroup is gone: until the
-	// last query from there met its answer or the time limit.
-	keep = 30 * time.Second
-	// enough entries make a generation, unless it is younger than keep.
-	enough = 4096
-	// maxCached bounds a generation whatever its age.
-	maxCached = 16384
-)
-
-// recent is a map that forgets what was not used between one and two
-// generations.
-type recent[K comparable, V any] struct {
-	young, old map[K]V
-	since      int64 // Unix time of the first entry of young, ns
-}
-
-func (r *recent[K, V]) get(now int64, k K) (V, bool) {
-	v, ok := r.young[k]
-	if !ok {
-		if v, ok = r.old[k]; ok {
-			r.put(now, k, v)
-		}
-	}
-	return v, ok
-}
-
-func (r *recent[K, V]) put(now int64, k K, v V) {
-	n := len(r.young)
-	if n == 0 || n >= maxCached || n >= enough && now-r.since >= int64(keep) {
-		r.young, r.old = make(map[K]V), r.young
-		r.since = now
-	}
-	r.young[k] = v
 }

@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 func survey(t *testing.T, socket string) Found {
 	t.Helper()
-	r, err := ParseRuntimes([]string{socket})
+	r, err := Parse([]string{socket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestSurveyProblems(t *testing.T) {
 
 // Of the usual sockets, those that are not there are not worth a word.
 func TestSurveyUsual(t *testing.T) {
-	r := &Runtimes{}
+	r := &Set{}
 	r.add(&endpoint{path: filepath.Join(t.TempDir(), "none"), speaks: dialDocker})
 	if found := r.Survey(context.Background()); found != nil {
 		t.Errorf("%+v", found)

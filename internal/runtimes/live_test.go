@@ -1,11 +1,13 @@
-package container
+package runtimes
 
 import (
 	"context"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -26,7 +28,7 @@ func TestLiveCRI(t *testing.T) {
 			}
 			defer c.close()
 			want := &event.Pod{UID: uid, Name: "web-0", Namespace: "shop", Labels: []event.Label{{Key: "app", Value: "shop"}}}
-			found, err := c.find(ctx, &place{Place: Place{ID: id, Pod: uid, Depth: 1}})
+			found, err := c.find(ctx, &container.Cgroup{Place: container.Place{ID: id, Pod: uid, Depth: 1}})
 			if err != nil || found == nil || found.ID != id || found.Name != "app" || found.Runtime != "containerd" || found.Image != testkit.Image {
 				t.Fatalf("%+v, %v", found, err)
 			}
@@ -39,11 +41,11 @@ func TestLiveCRI(t *testing.T) {
 			if tier != "front" || !reflect.DeepEqual(found.Pod, want) {
 				t.Errorf("labels %v, pod %+v, want %+v", found.Labels, found.Pod, want)
 			}
-			sandbox, err := c.find(ctx, &place{Place: Place{ID: pod.ID, Depth: 1}})
+			sandbox, err := c.find(ctx, &container.Cgroup{Place: container.Place{ID: pod.ID, Depth: 1}})
 			if err != nil || sandbox == nil || !reflect.DeepEqual(sandbox.Pod, want) {
 				t.Errorf("the sandbox: %+v, %v", sandbox, err)
 			}
-			if other, err := c.find(ctx, &place{Place: Place{ID: idB, Depth: 1}}); other != nil || err != nil {
+			if other, err := c.find(ctx, &container.Cgroup{Place: container.Place{ID: strings.Repeat("cd", 32), Depth: 1}}); other != nil || err != nil {
 				t.Errorf("a container of nobody's: %+v, %v", other, err)
 			}
 		})

@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type Found struct {
 
 // Survey tries the sockets: those that the user named, and of the usual ones
 // those that exist. It takes some seconds for each that hangs.
-func (r *Runtimes) Survey(ctx context.Context) []Found {
+func (r *Set) Survey(ctx context.Context) []Found {
 	var all []Found
 	for _, e := range r.endpoints {
 		if _, err := os.Lstat(e.path); errors.Is(err, fs.ErrNotExist) && !e.named {

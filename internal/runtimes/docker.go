@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"context"
@@ -11,8 +11,11 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
+	"github.com/dnshark-io/dnshark/internal/recent"
 )
 
 // docker speaks the Engine API, of Docker or of Podman. It is told of a container
@@ -25,7 +28,7 @@ type docker struct {
 	broken  chan struct{}
 
 	mu      sync.Mutex // between find and the stream of events
-	created recent[string, *event.Container]
+	created recent.Map[string, *event.Container]
 }
 
 // maxResponse bounds an answer of a runtime.
@@ -115,7 +118,7 @@ func (d *docker) follow(ctx context.Context) {
 		if err := decoder.Decode(&v); err != nil {
 			return
 		}
-		if v.Action == "create" && isID(v.Actor.ID) {
+		if v.Action == "create" && container.IsID(v.Actor.ID) {
 			d.announce(v.Actor.ID, v.Actor.Attributes)
 		}
 	}
@@ -131,19 +134,19 @@ func (d *docker) announce(id string, attributes map[string]string) {
 	c.Labels, c.Pod = labelsOf(attributes), podIn(attributes, "")
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.created.put(unixNow(), id, c)
+	d.created.Put(time.Now().UnixNano(), id, c)
 }
 
 // announced returns what is known of a container that was created just now. The
 // second time it is asked about.
-func (d *docker) announced(p *place) *event.Container {
+func (d *docker) announced(p *container.Cgroup) *event.Container {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c, _ := d.created.get(unixNow(), p.ID)
+	c, _ := d.created.Get(time.Now().UnixNano(), p.ID)
 	if c == nil {
 		return nil
 	}
-	d.created.put(unixNow(), p.ID, nil)
+	d.created.Put(time.Now().UnixNano(), p.ID, nil)
 	if c.Pod == nil && p.Pod != "" {
 		c.Pod = &event.Pod{}
 	}
@@ -153,7 +156,7 @@ func (d *docker) announced(p *place) *event.Container {
 	return c
 }
 
-func (d *docker) find(ctx context.Context, p *place) (*event.Container, error) {
+func (d *docker) find(ctx context.Context, p *container.Cgroup) (*event.Container, error) {
 	if p.ID == "" {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"context"
@@ -17,11 +17,12 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 )
 
-var id = strings.Repeat("ab", idLen/2)
+var id = strings.Repeat("ab", 64/2)
 
-// listen returns a socket and its name for ParseRuntimes.
+// listen returns a socket and its name for Parse.
 func listen(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -35,16 +36,16 @@ func listen(t *testing.T) (net.Listener, string) {
 
 // know asks the runtime at a socket about a container until it knows it, or the
 // time is over.
-func know(t *testing.T, socket string, p *place, limit time.Duration) *event.Container {
+func know(t *testing.T, socket string, p *container.Cgroup, limit time.Duration) *event.Container {
 	t.Helper()
-	r, err := ParseRuntimes([]string{socket})
+	r, err := Parse([]string{socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Run()
-	r.ask(p)
+	r.Ask(p)
 	deadline := time.Now().Add(limit)
-	for p.container.Load() == nil && time.Now().Before(deadline) {
+	for p.Container.Load() == nil && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	begin := time.Now()
@@ -52,7 +53,7 @@ func know(t *testing.T, socket string, p *place, limit time.Duration) *event.Con
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("closing took %v", took)
 	}
-	return p.container.Load()
+	return p.Container.Load()
 }
 
 func engine(t *testing.T, headers map[string]string, inspect http.HandlerFunc) string {
@@ -95,7 +96,7 @@ func inspected(id string) http.HandlerFunc {
 func TestEngineAPI(t *testing.T) {
 	for runtime, headers := range map[string]map[string]string{"docker": nil, "podman": {"Libpod-API-Version": "5.0.0"}} {
 		socket := engine(t, headers, inspected(id))
-		c := know(t, socket, &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+		c := know(t, socket, &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}, 10*time.Second)
 		if c == nil || c.ID != id || c.Name != "web" || c.Image != "nginx:1" || c.Runtime != runtime || c.Pod != nil ||
 			fmt.Sprint(c.Labels) != "[{app shop} {team dns}]" {
 			t.Errorf("%s: %+v", runtime, c)
@@ -106,10 +107,10 @@ func TestEngineAPI(t *testing.T) {
 // A container of another runtime, or of a user, is not this one's to know.
 func TestNotAsked(t *testing.T) {
 	socket := engine(t, nil, inspected(id))
-	for name, p := range map[string]*place{
-		"podman's": {Place: Place{ID: id, Runtime: "podman", Depth: 1}},
-		"a user's": {Place: Place{ID: id, Depth: 1, User: 1000}},
-		"another":  {Place: Place{ID: strings.Repeat("cd", idLen/2), Depth: 1}},
+	for name, p := range map[string]*container.Cgroup{
+		"podman's": {Place: container.Place{ID: id, Runtime: "podman", Depth: 1}},
+		"a user's": {Place: container.Place{ID: id, Depth: 1, User: 1000}},
+		"another":  {Place: container.Place{ID: strings.Repeat("cd", 64/2), Depth: 1}},
 	} {
 		if c := know(t, socket, p, 300*time.Millisecond); c != nil {
 			t.Errorf("%s: %+v", name, c)
@@ -121,7 +122,7 @@ func TestNotAsked(t *testing.T) {
 func TestHostileRuntime(t *testing.T) {
 	for name, inspect := range map[string]http.HandlerFunc{
 		"another id": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"Id":"%s","Name":"/x"}`, strings.Repeat("f", idLen))
+			fmt.Fprintf(w, `{"Id":"%s","Name":"/x"}`, strings.Repeat("f", 64))
 		},
 		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"no JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{{{{") },
@@ -138,7 +139,7 @@ func TestHostileRuntime(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if c := know(t, engine(t, nil, inspect), &place{Place: Place{ID: id, Depth: 1}}, 500*time.Millisecond); c != nil {
+			if c := know(t, engine(t, nil, inspect), &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}, 500*time.Millisecond); c != nil {
 				t.Errorf("%+v", c)
 			}
 		})
@@ -147,7 +148,7 @@ func TestHostileRuntime(t *testing.T) {
 		long := strings.Repeat("\x1b[2J", 10_000)
 		c := know(t, engine(t, nil, func(w http.ResponseWriter, _ *http.Request) {
 			json.NewEncoder(w).Encode(map[string]any{"Id": id, "Name": long, "Config": map[string]any{"Labels": map[string]string{"k": long}}})
-		}), &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+		}), &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}, 10*time.Second)
 		if c == nil || len(c.Name) > 4096 {
 			t.Errorf("%+v", c)
 		}
@@ -156,7 +157,7 @@ func TestHostileRuntime(t *testing.T) {
 
 // A container that makes every question about it fail takes nothing from others.
 func TestPoison(t *testing.T) {
-	poison := strings.Repeat("ee", idLen/2)
+	poison := strings.Repeat("ee", 64/2)
 	for name, bad := range map[string]http.HandlerFunc{
 		"long labels": func(w http.ResponseWriter, _ *http.Request) {
 			json.NewEncoder(w).Encode(map[string]any{"Id": poison, "Config": map[string]any{"Labels": map[string]string{"k": strings.Repeat("x", 2<<20)}}})
@@ -166,7 +167,7 @@ func TestPoison(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			good := inspected(id)
-			r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			r, err := Parse([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
 				if r.PathValue("id") == poison {
 					bad(w, r)
 					return
@@ -178,10 +179,10 @@ func TestPoison(t *testing.T) {
 			}
 			r.Run()
 			defer r.Close()
-			r.ask(&place{Place: Place{ID: poison, Depth: 1}})
-			p := &place{Place: Place{ID: id, Depth: 1}}
-			r.ask(p)
-			for deadline := time.Now().Add(20 * time.Second); p.container.Load() == nil; time.Sleep(5 * time.Millisecond) {
+			r.Ask(&container.Cgroup{Place: container.Place{ID: poison, Depth: 1}})
+			p := &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}
+			r.Ask(p)
+			for deadline := time.Now().Add(20 * time.Second); p.Container.Load() == nil; time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the other container is not known")
 				}
@@ -205,17 +206,17 @@ func TestCreated(t *testing.T) {
 		tell()
 		<-r.Context().Done()
 	})
-	r, err := ParseRuntimes([]string{socket})
+	r, err := Parse([]string{socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Run()
 	defer r.Close()
-	p := &place{Place: Place{ID: id, Depth: 1, Pod: "uid-1"}}
+	p := &container.Cgroup{Place: container.Place{ID: id, Depth: 1, Pod: "uid-1"}}
 	until := func(labels string) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			c := p.container.Load()
+			c := p.Container.Load()
 			if c != nil && c.Name == "web" && c.Image == "nginx:1" && c.Pod != nil && c.Pod.UID == "uid-1" && strings.Contains(fmt.Sprint(c.Labels), labels) {
 				return
 			}
@@ -226,9 +227,9 @@ func TestCreated(t *testing.T) {
 	}
 	<-told
 	time.Sleep(50 * time.Millisecond) // it has been read
-	r.ask(p)
+	r.Ask(p)
 	until("{n 1}]")
-	if c := p.container.Load(); strings.Contains(fmt.Sprint(c.Labels), "{name") || c.Pod.Name != "shop-0" {
+	if c := p.Container.Load(); strings.Contains(fmt.Sprint(c.Labels), "{name") || c.Pod.Name != "shop-0" {
 		t.Errorf("%+v, %+v", c, c.Pod)
 	}
 	close(started)
@@ -252,7 +253,7 @@ func TestHostileEvents(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := know(t, telling(t, nil, inspected(id), events), &place{Place: Place{ID: id, Depth: 1}}, 10*time.Second)
+			c := know(t, telling(t, nil, inspected(id), events), &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}, 10*time.Second)
 			if c == nil || c.Name != "web" {
 				t.Errorf("%+v", c)
 			}
@@ -263,11 +264,11 @@ func TestHostileEvents(t *testing.T) {
 // A container that the runtime does not know at first is known later, and by its
 // new name when it gets one; nobody is asked more often than need be.
 func TestNamesLearnedLate(t *testing.T) {
-	defer func(was time.Duration) { askAgain = was }(askAgain)
-	askAgain = 2 * time.Second
+	defer func(was time.Duration) { container.AskAgain = was }(container.AskAgain)
+	container.AskAgain = 2 * time.Second
 	var name atomic.Pointer[string]
 	var asked atomic.Uint32
-	r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+	r, err := Parse([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		known := name.Load()
 		if known == nil {
@@ -281,12 +282,12 @@ func TestNamesLearnedLate(t *testing.T) {
 	}
 	r.Run()
 	defer r.Close()
-	table := &Table{cgroups: &Cgroups{}, runtimes: r}
+	table := container.NewTable(&container.Cgroups{}, r)
 	start := time.Now()
 	b := &event.Batch{Events: make([]event.Event, 1)}
 	b.Events[0].Asker.ID = &event.Identity{Cgroup: 7}
 	look := func() string {
-		b.Now = unixNow()
+		b.Now = time.Now().UnixNano()
 		table.Process(b)
 		return b.Events[0].Asker.Container.Name
 	}
@@ -298,7 +299,7 @@ func TestNamesLearnedLate(t *testing.T) {
 			}
 		}
 	}
-	table.now = unixNow()
+	table.Process(&event.Batch{Now: time.Now().UnixNano()})
 	table.Cgroup(&event.Cgroup{ID: 7, Path: "/docker/" + id})
 	gaveUp := func() bool { return int(asked.Load()) > len(tries) }
 	for deadline := start.Add(10 * time.Second); !gaveUp(); time.Sleep(10 * time.Millisecond) {
@@ -313,7 +314,7 @@ func TestNamesLearnedLate(t *testing.T) {
 		name.Store(&next)
 		until(next)
 	}
-	if most := uint32(len(tries) + 2 + int(time.Since(start)/askAgain)); asked.Load() > most {
+	if most := uint32(len(tries) + 2 + int(time.Since(start)/container.AskAgain)); asked.Load() > most {
 		t.Errorf("asked %d times in %v, want %d at most", asked.Load(), time.Since(start), most)
 	}
 }
@@ -323,7 +324,7 @@ func TestNamesLearnedLate(t *testing.T) {
 func TestManyPlaces(t *testing.T) {
 	var asked atomic.Uint32
 	good := inspected(id)
-	r, err := ParseRuntimes([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
+	r, err := Parse([]string{engine(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		good(w, r)
 	})})
@@ -333,13 +334,13 @@ func TestManyPlaces(t *testing.T) {
 	r.Run()
 	defer r.Close()
 	for range 5 {
-		places := make([]*place, 200)
+		places := make([]*container.Cgroup, 200)
 		for i := range places {
-			places[i] = &place{Place: Place{ID: id, Depth: 1}}
-			r.ask(places[i])
+			places[i] = &container.Cgroup{Place: container.Place{ID: id, Depth: 1}}
+			r.Ask(places[i])
 		}
 		for _, p := range places {
-			for deadline := time.Now().Add(10 * time.Second); p.container.Load() == nil; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(10 * time.Second); p.Container.Load() == nil; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("not known")
 				}
@@ -386,7 +387,7 @@ func TestCRI(t *testing.T) {
 	cri.RegisterRuntimeServiceServer(server, kubelet{})
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
-	c := know(t, socket, &place{Place: Place{ID: id, Runtime: "cri-o", Pod: "uid-1", Depth: 1}}, 10*time.Second)
+	c := know(t, socket, &container.Cgroup{Place: container.Place{ID: id, Runtime: "cri-o", Pod: "uid-1", Depth: 1}}, 10*time.Second)
 	if c == nil || c.Name != "app" || c.Image != "registry/app:2" || c.Runtime != "cri-o" || c.Pod == nil ||
 		c.Pod.Name != "shop-0" || c.Pod.Namespace != "prod" || c.Pod.UID != "uid-1" || len(c.Pod.Labels) != 1 {
 		t.Fatalf("%+v", c)

@@ -1,8 +1,9 @@
-package container
+package runtimes
 
 import (
 	"context"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -11,6 +12,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
+	"github.com/dnshark-io/dnshark/internal/recent"
 )
 
 // criClient speaks the Container Runtime Interface of Kubernetes.
@@ -18,7 +21,7 @@ type criClient struct {
 	conn    *grpc.ClientConn
 	api     cri.RuntimeServiceClient
 	runtime string
-	pods    recent[string, *event.Pod]
+	pods    recent.Map[string, *event.Pod]
 }
 
 // dialGRPC connects nowhere yet: the first call does.
@@ -60,7 +63,7 @@ func (c *criClient) news() <-chan struct{} { return nil }
 
 func (c *criClient) close() { c.conn.Close() }
 
-func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error) {
+func (c *criClient) find(ctx context.Context, p *container.Cgroup) (*event.Container, error) {
 	if p.ID == "" {
 		return nil, nil
 	}
@@ -87,8 +90,8 @@ func (c *criClient) find(ctx context.Context, p *place) (*event.Container, error
 }
 
 func (c *criClient) pod(ctx context.Context, sandbox string) (*event.Pod, error) {
-	now := unixNow()
-	if p, ok := c.pods.get(now, sandbox); ok {
+	now := time.Now().UnixNano()
+	if p, ok := c.pods.Get(now, sandbox); ok {
 		return p, nil
 	}
 	list, err := c.api.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{Filter: &cri.PodSandboxFilter{Id: sandbox}})
@@ -99,7 +102,7 @@ func (c *criClient) pod(ctx context.Context, sandbox string) (*event.Pod, error)
 		if one.Id == sandbox {
 			m := one.GetMetadata()
 			p := &event.Pod{UID: cut(m.GetUid()), Name: cut(m.GetName()), Namespace: cut(m.GetNamespace()), Labels: labelsOf(one.Labels, kubePrefix)}
-			c.pods.put(now, sandbox, p)
+			c.pods.Put(now, sandbox, p)
 			return p, nil
 		}
 	}

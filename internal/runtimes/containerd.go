@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"context"
@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
 )
 
 // containerd keeps in step with containerd's own list: it is told of a container
@@ -212,7 +213,7 @@ func (c *containerd) put(namespace string, from *containers.Container) {
 		return
 	}
 	c.byKey[r.key] = r
-	if isID(from.ID) {
+	if container.IsID(from.ID) {
 		c.byID[from.ID] = r
 	}
 	if r.path != "" {
@@ -246,12 +247,12 @@ func (c *containerd) forget() {
 	}
 }
 
-func (c *containerd) find(_ context.Context, p *place) (*event.Container, error) {
+func (c *containerd) find(_ context.Context, p *container.Cgroup) (*event.Container, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.byID[p.ID]
 	if r == nil && p.ID == "" {
-		r = c.at(p.path)
+		r = c.at(p.Path)
 	}
 	if r == nil {
 		return nil, nil
@@ -272,9 +273,12 @@ func (c *containerd) find(_ context.Context, p *place) (*event.Container, error)
 	return &found, nil
 }
 
+// maxAbove bounds the cgroups above one that are looked at.
+const maxAbove = 64
+
 // at returns the container whose cgroup is at path or above it, or nil.
 func (c *containerd) at(path string) *record {
-	for range maxParts {
+	for range maxAbove {
 		if r := c.byPath[path]; r != nil {
 			return r
 		}
@@ -318,7 +322,7 @@ func newRecord(namespace string, from *containers.Container) *record {
 	}
 	r := &record{key: namespace + "/" + from.ID, path: cgroupAt(spec.Linux.CgroupsPath), sandbox: cut(spec.Annotations[criSandbox])}
 	name := firstOf(spec.Annotations[criContainer], from.Labels[kubeName], from.Labels[nerdctlName])
-	if name == "" && !isID(from.ID) {
+	if name == "" && !container.IsID(from.ID) {
 		name = from.ID
 	}
 	r.container = &event.Container{

@@ -1,4 +1,4 @@
-package container
+package runtimes
 
 import (
 	"cmp"
@@ -15,12 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/container"
+	"github.com/dnshark-io/dnshark/internal/recent"
 )
 
-// Runtimes asks container runtimes about containers, each in a goroutine of its
+// Set asks container runtimes about containers, each in a goroutine of its
 // own. The line neither waits for an answer nor takes a lock: what is known of a
-// container is behind an atomic pointer. A nil *Runtimes asks nobody.
-type Runtimes struct {
+// container is behind an atomic pointer. A nil *Set asks nobody.
+type Set struct {
 	endpoints []*endpoint
 	cancel    context.CancelFunc
 	done      sync.WaitGroup
@@ -41,11 +43,6 @@ const (
 // yet: some make the cgroup first.
 var tries = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
 
-// askAgain is how long an answer holds for a place that is still in use: a
-// container may get another name, and a runtime may come to know one late. For
-// other places of the same container it holds half as long.
-var askAgain = time.Minute
-
 // endpoint is the socket of a runtime.
 type endpoint struct {
 	path   string
@@ -53,7 +50,7 @@ type endpoint struct {
 	// named says that the user named the socket. Then the containers of whoever
 	// listens there are believed to be his, also within other containers.
 	named bool
-	asked chan *place
+	asked chan *container.Cgroup
 	owner atomic.Uint32 // user id of who listens
 }
 
@@ -65,7 +62,7 @@ type client interface {
 	about(context.Context) (version, api string, err error)
 	// find returns what the runtime knows of a container, nil when it does not
 	// know it (yet). With errMore there is more to be known soon.
-	find(context.Context, *place) (*event.Container, error)
+	find(context.Context, *container.Cgroup) (*event.Container, error)
 	// news is readable when more may be found than before, nil if that is never
 	// told. It is closed when the runtime breaks off.
 	news() <-chan struct{}
@@ -92,10 +89,10 @@ var usual = []struct {
 	{"/run/podman/podman.sock", dialDocker},
 }
 
-// ParseRuntimes reads a list of auto, none and unix:///path. Connections are
+// Parse reads a list of auto, none and unix:///path. Connections are
 // made later, by Run.
-func ParseRuntimes(list []string) (*Runtimes, error) {
-	r := &Runtimes{}
+func Parse(list []string) (*Set, error) {
+	r := &Set{}
 	for _, text := range list {
 		path, socket := strings.CutPrefix(text, "unix://")
 		switch {
@@ -113,13 +110,13 @@ func ParseRuntimes(list []string) (*Runtimes, error) {
 	return r, nil
 }
 
-func (r *Runtimes) add(e *endpoint) {
-	e.asked = make(chan *place, queued)
+func (r *Set) add(e *endpoint) {
+	e.asked = make(chan *container.Cgroup, queued)
 	r.endpoints = append(r.endpoints, e)
 }
 
 // Run begins to ask.
-func (r *Runtimes) Run() {
+func (r *Set) Run() {
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
 	for _, e := range r.endpoints {
@@ -128,14 +125,14 @@ func (r *Runtimes) Run() {
 }
 
 // Close ends what Run began.
-func (r *Runtimes) Close() {
+func (r *Set) Close() {
 	r.cancel()
 	r.done.Wait()
 }
 
 // Missed counts containers that a runtime was not asked about, because too many
 // others waited. Their events show no more than the cgroup tells.
-func (r *Runtimes) Missed() uint64 {
+func (r *Set) Missed() uint64 {
 	if r == nil {
 		return 0
 	}
@@ -143,8 +140,8 @@ func (r *Runtimes) Missed() uint64 {
 }
 
 // ask queues a question. It never waits.
-func (r *Runtimes) ask(p *place) {
-	if r == nil || p.ID == "" && p.path == "" {
+func (r *Set) Ask(p *container.Cgroup) {
+	if r == nil || p.ID == "" && p.Path == "" {
 		return
 	}
 	for _, e := range r.endpoints {
@@ -199,7 +196,7 @@ func (e *endpoint) serve(ctx context.Context, c client, w *waiting) {
 // make cgroups, a user's systemd or root in a container, may give them the name
 // of somebody else's container. So the host's runtimes know containers of this
 // host only, and users' runtimes the users' own.
-func (e *endpoint) serves(c client, p *place) bool {
+func (e *endpoint) serves(c client, p *container.Cgroup) bool {
 	return (p.Depth <= 1 || e.named) && p.User == e.owner.Load() &&
 		(p.Runtime == "" || p.Runtime == c.name())
 }
@@ -207,19 +204,19 @@ func (e *endpoint) serves(c client, p *place) bool {
 // waiting are the questions of one endpoint, and what it said before.
 type waiting struct {
 	list []question
-	said recent[subject, answer] // but not of paths, which the next container may have
+	said recent.Map[subject, answer] // but not of paths, which the next container may have
 }
 
 // subject is what a question is about. Many places may be one container: with
 // cgroup v1, every process is a place of its own.
 type subject struct {
-	Place
+	container.Place
 	path string // where the path does not tell the container
 }
 
 type question struct {
 	subject
-	places []*place
+	places []*container.Cgroup
 	known  *event.Container // so far
 	tried  int
 	next   time.Time
@@ -230,10 +227,10 @@ type answer struct {
 	at        int64            // Unix time, ns
 }
 
-func (w *waiting) add(p *place) {
-	q := question{subject: subject{Place: p.Place}, places: []*place{p}}
+func (w *waiting) add(p *container.Cgroup) {
+	q := question{subject: subject{Place: p.Place}, places: []*container.Cgroup{p}}
 	if p.ID == "" {
-		q.path = p.path
+		q.path = p.Path
 	}
 	if i := slices.IndexFunc(w.list, func(other question) bool { return other.subject == q.subject }); i >= 0 {
 		if other := &w.list[i]; len(other.places) < queued {
@@ -242,9 +239,9 @@ func (w *waiting) add(p *place) {
 		}
 		return
 	}
-	now := unixNow()
-	if said, ok := w.said.get(now, q.subject); ok {
-		if now-said.at < int64(askAgain/2) {
+	now := time.Now().UnixNano()
+	if said, ok := w.said.Get(now, q.subject); ok {
+		if now-said.at < int64(container.AskAgain/2) {
 			q.tell(said.container)
 			return
 		}
@@ -263,12 +260,12 @@ func (q *question) tell(c *event.Container) {
 	}
 	q.known = c
 	for _, p := range q.places {
-		p.container.Store(c)
+		p.Container.Store(c)
 	}
 }
 
 // gather only collects, for some time.
-func (w *waiting) gather(ctx context.Context, asked <-chan *place, d time.Duration) {
+func (w *waiting) gather(ctx context.Context, asked <-chan *container.Cgroup, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
@@ -329,7 +326,7 @@ func (w *waiting) askAll(ctx context.Context, e *endpoint, c client, early bool)
 				q.next = now.Add(tries[q.tried])
 				q.tried++
 			case done && q.path == "":
-				w.said.put(unixNow(), q.subject, answer{q.known, unixNow()})
+				w.said.Put(time.Now().UnixNano(), q.subject, answer{q.known, time.Now().UnixNano()})
 			}
 		}
 		if done {
