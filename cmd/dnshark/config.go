@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dnshark-io/dnshark/internal/nearest"
+	"github.com/dnshark-io/dnshark/internal/sink"
 )
 
 const (
@@ -284,6 +285,9 @@ func showSetting(w io.Writer, f *pflag.Flag) {
 	if several, ok := f.Value.(pflag.SliceValue); ok {
 		var list []string
 		for _, v := range several.GetSlice() {
+			if f.Name == "output" {
+				v = sink.Mask(v)
+			}
 			list = append(list, quoteSetting(v))
 		}
 		value = "[" + strings.Join(list, ", ") + "]"

@@ -441,6 +441,23 @@ func TestLiveCommandEnds(t *testing.T) {
 			t.Errorf("%v: with dnshark %q, without %q", err, stdout, own)
 		}
 	})
+	t.Run("what goes wrong is told at once", func(t *testing.T) {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+		d := testkit.Start(t, exec.Command(testkit.Dnshark(t), "--metrics", taken.Addr().String(), "--", "sleep", "600"))
+		testkit.Eventually(t, 60*time.Second, "the error", func() bool { return strings.Contains(d.Output.String(), "address already in use") })
+		if d.Ended() {
+			t.Error("dnshark left the command alone")
+		}
+		d.Process.Signal(syscall.SIGTERM)
+		var exit *exec.ExitError
+		if err := d.Wait(t, 60*time.Second); !errors.As(err, &exit) || exit.ExitCode() != exitUsage || strings.Count(d.Output.String(), "\n") != 1 {
+			t.Errorf("%v: %s", err, d.Output)
+		}
+	})
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
 		t.Run("forwards "+sig.String(), func(t *testing.T) {
 			name := strings.TrimPrefix(unix.SignalName(sig), "SIG")

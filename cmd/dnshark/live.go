@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -137,7 +138,11 @@ func runCommand(ctx context.Context, o *options, live *liveSource) error {
 	ctx, cancel := c.until(context.WithoutCancel(ctx))
 	defer cancel()
 	o.std.out = o.std.err
-	err = o.live(ctx, live)
+	if err = o.live(ctx, live); err != nil && !errors.Is(err, syscall.EPIPE) {
+		// The command may go on for hours.
+		tell(o.std.err, err)
+		err = alreadyTold{err}
+	}
 	if end := c.wait(); err == nil {
 		err = end
 	}

@@ -62,13 +62,24 @@ func report(stderr io.Writer, err error) int {
 	if end := (*commandEnd)(nil); errors.As(err, &end) {
 		return end.imitate()
 	}
-	fmt.Fprintln(stderr, "dnshark:", oneLine(err))
-	if wrong := (*filter.Error)(nil); errors.As(err, &wrong) {
-		fmt.Fprintln(stderr, wrong.Point())
+	if !errors.As(err, new(alreadyTold)) {
+		tell(stderr, err)
 	}
 	var e *exitCode
 	if errors.As(err, &e) {
 		return e.code
 	}
 	return exitError
+}
+
+// alreadyTold is an error that the user knows.
+type alreadyTold struct{ error }
+
+func (t alreadyTold) Unwrap() error { return t.error }
+
+func tell(stderr io.Writer, err error) {
+	fmt.Fprintln(stderr, "dnshark:", oneLine(err))
+	if wrong := (*filter.Error)(nil); errors.As(err, &wrong) {
+		fmt.Fprintln(stderr, wrong.Point())
+	}
 }

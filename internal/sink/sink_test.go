@@ -263,3 +263,21 @@ func numbers(t testing.TB, list []string) map[int]int {
 }
 
 const testGrace = 10 * time.Second
+
+// Settings are shown to people, and end in tickets.
+func TestMask(t *testing.T) {
+	for text, want := range map[string]string{
+		"json:/var/log/a,b.json":                  "json:/var/log/a,b.json",
+		"kafka://h:9092/dns?format=ecs":           "kafka://h:9092/dns?format=ecs",
+		"https://u:se%40cret@h:1/x?y=1":           "https://u:[hidden]@h:1/x?y=1",
+		"loki://1234:${LOKI_TOKEN}@h?labels=a=b":  "loki://1234:${LOKI_TOKEN}@h?labels=a=b",
+		"loki://1234:${LOKI_TOKEN}x@h?labels=a=b": "loki://1234:[hidden]@h?labels=a=b",
+		"elastic://h?api-key=abc&index=i":         "elastic://h?api-key=[hidden]&index=i",
+		"https://h?token=abc&token-file=/x":       "https://h?token=[hidden]&token-file=/x",
+		"nats://h?password=${P}":                  "nats://h?password=${P}",
+	} {
+		if got := Mask(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -227,6 +228,27 @@ func (t *Target) String() string {
 		return t.URL.Path
 	}
 	return t.URL.Scheme + "://" + t.URL.Host + t.URL.Path
+}
+
+// secrets are what of a target's text nobody else should read: the password before a host,
+// and values of options. ${NAME} is none.
+var secrets = regexp.MustCompile(`(://[^/?#@]*:|[?&](?:password|token|api-key|shared-key|headers)=)(?:\$\{\w+\})?([^&@\s$][^&@\s]*)`)
+
+// Mask returns the text of a target without passwords, tokens and keys.
+func Mask(text string) string {
+	_, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return text
+	}
+	if host, _, _ := strings.Cut(rest, "?"); !strings.Contains(host, "@") {
+		// What stands behind a colon is a port.
+		head, options, found := strings.Cut(text, "?")
+		if !found {
+			return text
+		}
+		return head + secrets.ReplaceAllString("?"+options, "${1}[hidden]")
+	}
+	return secrets.ReplaceAllString(text, "${1}[hidden]")
 }
 
 // ParseSize reads a number of octets: 4096, 64KB, 100MB, 1GB; powers of 1024, as
