@@ -84,7 +84,9 @@ func TestDeadOutput(t *testing.T) {
 	}
 	for _, url := range []string{"http://" + dead.address, "fluent://" + dead.address, "redis://" + dead.address} {
 		best := 0.0
-		for range 2 {
+		// Other work on the machine slows down one of the two now and then. What really
+		// waits for the dead one does so every time.
+		for round := 0; round < 10 && best < 0.8; round++ {
 			with, without := run(alive, url+"?queue=1MB&timeout=1m"), run(alive, other)
 			best = max(best, float64(without)/float64(with))
 		}
