@@ -214,6 +214,7 @@ func allFlags() *pflag.FlagSet {
 	o := &options{}
 	o.addOutput(all)
 	o.addLive(all)
+	(&serving{}).add(all)
 	return all
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dnshark-io/dnshark/dnswire"
-	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/store"
 )
@@ -144,7 +143,7 @@ example.test and itself. Quote it for the shell.`,
 			if err != nil {
 				return err
 			}
-			q, err := parseSubject(args[0])
+			q, err := store.ParseSubject(args[0])
 			if err != nil {
 				return usagef("%w", err)
 			}
@@ -191,23 +190,6 @@ example.test and itself. Quote it for the shell.`,
 	s.add(cmd, 100)
 	cmd.Flags().StringVar(&typ, "type", "", "only records of a `TYPE`, as A or TYPE65280")
 	return cmd
-}
-
-// parseSubject reads what history is asked about.
-func parseSubject(text string) (*store.Query, error) {
-	q := &store.Query{}
-	if name, ok := strings.CutPrefix(text, "process:"); ok && name != "" {
-		q.By, q.Text = store.ByProcess, string(event.AppendSafe(nil, name))
-		return q, nil
-	}
-	if id, ok := strings.CutPrefix(text, "container:"); ok {
-		q.By, q.Text = store.ByContainer, id
-		return q, q.Check()
-	}
-	if q.ParseNet(text) == nil {
-		return q, nil
-	}
-	return q, q.ParseName(text)
 }
 
 func clock(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }

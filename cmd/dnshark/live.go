@@ -273,7 +273,7 @@ func (s *liveSource) pushDown() error {
 // outputs may ask for what it tells of other events.
 func (o *options) needsAll(wanted *filter.Filter) bool {
 	kinds, err := o.kinds()
-	if err != nil || o.metrics != "" || o.policies != nil || kinds.Needs()&kind.NeedDetection != 0 && !wanted.OnlyMessages() {
+	if err != nil || o.counted() || o.policies != nil || kinds.Needs()&kind.NeedDetection != 0 && !wanted.OnlyMessages() {
 		return true
 	}
 	return slices.ContainsFunc(o.targets, func(t *sink.Target) bool {

@@ -38,40 +38,65 @@ func (r *reporter) snapshot(ctx context.Context) (*metrics.Snapshot, error) {
 func (r *reporter) answer() {
 	select {
 	case reply := <-r.asked:
-		s := &metrics.Snapshot{Recorder: r.recorder}
-		add := func(account, side string, counts []count) {
-			for _, c := range counts {
-				s.Counts = append(s.Counts, metrics.Count{Account: account, Side: side, What: c.name, N: c.n})
-			}
-		}
-		for _, a := range r.accounts() {
-			// Of frames some wait in the ring until the end; outputs have metrics of their own.
-			if a.name != "frames" && !strings.HasPrefix(a.name, "output ") {
-				add(a.name, "in", a.in)
-				add(a.name, "out", a.out)
-			}
-		}
-		add("", "also", r.also())
-		for _, o := range r.outputs {
-			n := o.Queue.Stats()
-			s.Outputs = append(s.Outputs, metrics.Output{
-				Name: o.Target.Name, Target: o.Target.String(), Format: o.Target.Format,
-				Events: n.Events + n.Recovered, Waiting: n.Waiting + n.Spooled, Queued: n.Queued, Octets: n.Octets, Retries: n.Retries, Up: o.Queue.Err() == nil,
-				Outcomes: []metrics.Count{
-					{What: "delivered", N: n.Delivered}, {What: "overflow", N: n.Overflow},
-					{What: "refused", N: n.Refused}, {What: "abandoned", N: n.Abandoned},
-					{What: "dropped_oldest", N: n.Dropped}, {What: "damaged", N: n.Damaged},
-				},
-			})
-		}
-		reply <- s
+		reply <- r.count()
 	default:
 	}
 }
 
+// answerUntil answers in the place of a worker that has ended.
+func (r *reporter) answerUntil(ctx context.Context) {
+	for {
+		select {
+		case reply := <-r.asked:
+			reply <- r.count()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *reporter) count() *metrics.Snapshot {
+	s := &metrics.Snapshot{Recorder: r.recorder}
+	add := func(account, side string, counts []count) {
+		for _, c := range counts {
+			s.Counts = append(s.Counts, metrics.Count{Account: account, Side: side, What: c.name, N: c.n})
+		}
+	}
+	for _, a := range r.accounts() {
+		// Of frames some wait in the ring until the end; outputs have metrics of their own.
+		if a.name != "frames" && !strings.HasPrefix(a.name, "output ") {
+			add(a.name, "in", a.in)
+			add(a.name, "out", a.out)
+		}
+	}
+	add("", "also", r.also())
+	for _, o := range r.outputs {
+		n := o.Queue.Stats()
+		s.Outputs = append(s.Outputs, metrics.Output{
+			Name: o.Target.Name, Target: o.Target.String(), Format: o.Target.Format,
+			Events: n.Events + n.Recovered, Waiting: n.Waiting + n.Spooled, Queued: n.Queued, Octets: n.Octets, Retries: n.Retries, Up: o.Queue.Err() == nil,
+			Outcomes: []metrics.Count{
+				{What: "delivered", N: n.Delivered}, {What: "overflow", N: n.Overflow},
+				{What: "refused", N: n.Refused}, {What: "abandoned", N: n.Abandoned},
+				{What: "dropped_oldest", N: n.Dropped}, {What: "damaged", N: n.Damaged},
+			},
+		})
+	}
+	return s
+}
+
+// counted reports whether somebody wants metrics.
+func (o *options) counted() bool { return o.metrics != "" || o.serve != nil }
+
 // serveMetrics serves the report's counters until the returned function is
 // called.
 func (o *options) serveMetrics(r *reporter) (stop func(), err error) {
+	if o.counted() {
+		r.asked = make(chan chan *metrics.Snapshot)
+	}
+	if o.serve != nil {
+		o.serve.report.Store(r)
+	}
 	if o.metrics == "" {
 		return func() {}, nil
 	}
@@ -79,7 +104,6 @@ func (o *options) serveMetrics(r *reporter) (stop func(), err error) {
 	if err != nil {
 		return nil, withExit(exitUsage, fmt.Errorf("--metrics: %w", err))
 	}
-	r.asked = make(chan chan *metrics.Snapshot)
 	server := &metrics.Server{Snapshot: r.snapshot, Version: versionText()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -67,6 +67,7 @@ type options struct {
 
 	choice  choiceOptions
 	command []string // to run and to follow
+	serve   *serving // of dnshark serve, else nil
 }
 
 const (

@@ -17,13 +17,14 @@ import (
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/sink"
+	"github.com/dnshark-io/dnshark/internal/web"
 )
 
 // checkOutputs reads --output and refuses what cannot be, before anything is
 // opened.
 func (o *options) checkOutputs() error {
 	outputs := o.outputs
-	if len(outputs) == 0 {
+	if len(outputs) == 0 && o.serve == nil {
 		outputs = []string{""}
 	}
 	o.targets = nil
@@ -35,16 +36,18 @@ func (o *options) checkOutputs() error {
 		if t.Name == "" {
 			t.Name = sink.DefaultName(i)
 		}
+		if o.serve != nil && t.Name == web.OutputName {
+			return usagef("--output: the name %s is that of what serve keeps", t.Name)
+		}
 		if slices.ContainsFunc(o.targets, func(other *sink.Target) bool { return other.Name == t.Name || other.Kind == nil && t.Kind == nil }) {
 			return usagef("--output: two outputs go to %s", t)
 		}
 		t.Host = o.host
-		t.Log = func(format string, args ...any) {
-			fmt.Fprintf(o.std.err, "dnshark: %s: %s\n", t, oneLine(fmt.Errorf(format, args...)))
-		}
+		t.Log = o.logger(t.String())
 		o.targets = append(o.targets, t)
 	}
-	if only := o.targets[0]; len(o.targets) == 1 && only.Plain() {
+	if len(o.targets) == 1 && o.targets[0].Plain() && o.serve == nil {
+		only := o.targets[0]
 		o.format, o.targets = only.Format, nil
 		terminal := o.std.out
 		if o.file != "" {
@@ -62,6 +65,13 @@ func (o *options) checkOutputs() error {
 		}
 	}
 	return nil
+}
+
+// logger returns what tells on standard error how an output is.
+func (o *options) logger(of string) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		fmt.Fprintf(o.std.err, "dnshark: %s: %s\n", of, oneLine(fmt.Errorf(format, args...)))
+	}
 }
 
 // open returns the output of a target, which does nothing yet.
@@ -112,7 +122,9 @@ func (o *options) carried(set kind.Set) (carried kind.Set) {
 func (o *options) formatNames() string { return strings.Join(o.formatsInUse(), ", ") }
 
 func (o *options) formatsInUse() (names []string) {
-	if len(o.targets) == 0 {
+	if o.serve != nil {
+		names = append(names, "json")
+	} else if len(o.targets) == 0 {
 		return []string{o.format}
 	}
 	for _, t := range o.targets {
@@ -175,7 +187,7 @@ func (o *options) openWriter(live bool) (*writer, error) {
 	if o.screen != nil {
 		return &writer{Writer: o.screen, once: true, begin: func() {}, end: func() error { return nil }}, nil
 	}
-	if len(o.targets) > 0 {
+	if len(o.targets) > 0 || o.serve != nil {
 		return o.openOutputs(live)
 	}
 	w := &writer{}
@@ -206,15 +218,25 @@ func (o *options) openWriter(live bool) (*writer, error) {
 
 func (o *options) openOutputs(live bool) (*writer, error) {
 	outputs, once := &sink.Outputs{Grace: grace}, true
-	for _, t := range o.targets {
-		out, err := o.open(t)
+	start := func(out *sink.Output, err error) error {
 		if err == nil {
 			err = out.Start(!live)
 		}
 		if err != nil {
-			return nil, errors.Join(err, outputs.Close())
+			return errors.Join(err, outputs.Close())
 		}
 		outputs.List, once = append(outputs.List, out), once && output.OncePerEvent(out.Encoder)
+		return nil
+	}
+	if o.serve != nil {
+		if err := start(o.serve.hub.Output(), nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range o.targets {
+		if err := start(o.open(t)); err != nil {
+			return nil, err
+		}
 	}
 	return &writer{Writer: outputs, outputs: outputs.List, once: once, begin: func() {}, end: outputs.Close}, nil
 }

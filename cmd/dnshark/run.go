@@ -117,7 +117,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		return err
 	}
 	defer stopMetrics()
-	if o.metrics != "" {
+	if o.counted() {
 		stages = append(stages, &report.recorder)
 	}
 	if byProcess(&choice) || len(o.command) > 0 {

@@ -1,43 +1,207 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/dnshark-io/dnshark/internal/metrics"
+	"github.com/dnshark-io/dnshark/internal/source/pcap"
+	"github.com/dnshark-io/dnshark/internal/store"
 	"github.com/dnshark-io/dnshark/internal/web"
 )
 
+// defaultStore is where serve keeps the history when nobody says where.
+const defaultStore = "/var/lib/dnshark"
+
+// serving is what dnshark serve has beside capture.
+type serving struct {
+	listen    string
+	noCapture bool
+	files     []string
+
+	hub    *web.Hub
+	report atomic.Pointer[reporter] // since capture began
+	ended  atomic.Bool              // there is nothing more to capture
+}
+
+func (s *serving) add(f *pflag.FlagSet) {
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8053", "serve at an `ADDRESS` of this host, or unix:PATH")
+}
+
 func newServe(o *options) *cobra.Command {
-	var listen string
+	s := &serving{}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the history to programs on this host, as DNSDB does",
-		Long: `serve answers look-ups in what dnshark --store DIR has seen, also while that writes:
+		Short: "Capture, keep the history, and serve both on this host",
+		Long: `serve captures as dnshark live does, with its flags, keeps the history of answers
+(--store, default ` + defaultStore + `) and the newest events, and answers over HTTP:
+  /api/v1/openapi.json                                 everything below /api/v1
+  /api/v1/stream?filter=EXPRESSION                     live events (Server-Sent Events)
   /dnsdb/v2/lookup/{rrset,rdata}/{name,ip,raw}/VALUE   DNSDB version 2, for dnsdbq and others
   /query/NAME, /query/IP, /query/CIDR                  passive DNS Common Output Format
+  /metrics, /healthz, /readyz                          for Prometheus and others
 
-An object is one record, not an RRset. There is no key and no TLS, so only addresses
-of loopback and Unix sockets are served.`,
-		Example: `  dnshark serve --store /var/lib/dnshark --listen 127.0.0.1:8053
+Events go to no other output unless -o says so. With --no-capture nothing is
+captured: another dnshark writes the store. With -r a capture file is read instead.`,
+		Example: `  sudo dnshark serve
+  curl -N 'http://127.0.0.1:8053/api/v1/stream?filter=dns.rcode=="NXDOMAIN"'
+  dnshark serve --no-capture --store /var/lib/dnshark --listen 127.0.0.1:8053
   DNSDB_SERVER=http://127.0.0.1:8053 DNSDB_API_KEY=none dnsdbq -r '*.example.test'`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h, err := o.readStore()
-			if err != nil {
-				return err
+			if s.noCapture && len(s.files) > 0 {
+				return usagef("--no-capture and -r exclude each other")
 			}
-			defer h.Close()
-			l, err := web.Listen(listen)
-			if err != nil {
-				return withExit(exitUsage, fmt.Errorf("--listen: %w", err))
+			if o.history.dir == "" {
+				o.history.dir = defaultStore
 			}
-			if !o.quiet {
-				fmt.Fprintf(o.std.err, "dnshark: serving at %s\n", l.Addr())
-			}
-			return (&web.Server{Store: h}).Serve(cmd.Context(), l)
+			return runServe(cmd.Context(), o, s)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8053", "`ADDRESS` of this host, or unix:PATH")
+	s.add(cmd.Flags())
+	cmd.Flags().BoolVar(&s.noCapture, "no-capture", false, "capture nothing: another dnshark writes the store")
+	cmd.Flags().StringArrayVarP(&s.files, "read", "r", nil, "read a capture `FILE` instead of capturing")
+	o.addLive(cmd.Flags())
 	return cmd
+}
+
+func runServe(ctx context.Context, o *options, s *serving) error {
+	var capture func(context.Context) error
+	if !s.noCapture {
+		o.serve = s
+		var err error
+		if capture, err = o.serveSource(s.files); err != nil {
+			return err
+		}
+	}
+	l, err := web.Listen(s.listen)
+	if err != nil {
+		return withExit(exitUsage, fmt.Errorf("--listen: %w", err))
+	}
+	defer l.Close()
+	server := &web.Server{}
+	if capture != nil {
+		// Whoever asks needs a store before the first event is in.
+		if err := o.createStore(); err != nil {
+			return err
+		}
+		server.Events = &web.Ring{}
+		s.hub = web.NewHub(server.Events, o.host, len(s.files) > 0, o.logger("serve"))
+		server.Hub = s.hub
+		server.Metrics = (&metrics.Server{Snapshot: s.snapshot, Version: versionText()}).Handler()
+	}
+	history, err := o.readStore()
+	if err != nil {
+		return err
+	}
+	defer history.Close()
+	server.Store, server.Status = history, s.statusFunc(o)
+	if !o.quiet {
+		fmt.Fprintf(o.std.err, "dnshark: serving at %s\n", l.Addr())
+	}
+	return s.both(ctx, server, l, capture)
+}
+
+// both serves, and captures until there is nothing more to.
+func (s *serving) both(ctx context.Context, server *web.Server, l net.Listener, capture func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(ctx, l)
+		cancel()
+	}()
+	var err error
+	if capture != nil {
+		err = capture(ctx)
+		s.ended.Store(true)
+	}
+	switch {
+	case err != nil, capture != nil && len(s.files) == 0:
+		cancel()
+	case capture != nil:
+		s.report.Load().answerUntil(ctx)
+	}
+	return errors.Join(err, <-served)
+}
+
+// serveSource returns what captures, after a look at all flags.
+func (o *options) serveSource(files []string) (func(context.Context) error, error) {
+	if len(files) > 0 {
+		o.observer = "both"
+		return func(ctx context.Context) error {
+			return o.run(ctx, pcap.New(files, pcap.Options{Stdin: o.std.in}), false)
+		}, o.check()
+	}
+	if err := o.checkLive(); err != nil {
+		return nil, err
+	}
+	live, err := o.liveSource()
+	return func(ctx context.Context) error { return o.live(ctx, live) }, err
+}
+
+// createStore makes the store where there is none yet.
+func (o *options) createStore() error {
+	settings, err := o.history.parse()
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(o.history.dir, settings)
+	if err != nil {
+		return fmt.Errorf("--store: %w", err)
+	}
+	return s.Close()
+}
+
+// snapshot asks capture for its counters.
+func (s *serving) snapshot(ctx context.Context) (*metrics.Snapshot, error) {
+	if r := s.report.Load(); r != nil {
+		return r.snapshot(ctx)
+	}
+	return nil, errors.New("capture has not begun")
+}
+
+func (s *serving) statusFunc(o *options) func(context.Context) web.Status {
+	started := time.Now().UTC()
+	source := "what another dnshark captures"
+	switch {
+	case len(s.files) > 0:
+		source = strings.Join(s.files, ", ")
+	case o.iface != "":
+		source = "interface " + o.iface
+	case !s.noCapture:
+		source = "this host"
+	}
+	return func(ctx context.Context) web.Status {
+		status := web.Status{Version: versionText(), Host: o.host, Started: started, Source: source}
+		snap, err := s.snapshot(ctx)
+		if s.noCapture || err != nil {
+			return status
+		}
+		status.Capturing = !s.ended.Load()
+		for _, c := range snap.Counts {
+			if c.Account == "packets" && (c.What == "ring_full" || c.What == "copy_error") {
+				status.Lost += c.N
+			}
+		}
+		for _, out := range snap.Outputs {
+			if out.Name == web.OutputName {
+				status.Events = out.Events
+				for _, c := range out.Outcomes {
+					if c.What != "delivered" {
+						status.Lost += c.N
+					}
+				}
+			}
+		}
+		return status
+	}
 }

@@ -77,8 +77,8 @@ func Listen(address string) (net.Listener, error) {
 	return net.Listen("tcp", address)
 }
 
-// Serve answers until ctx ends.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// Handler answers /metrics, /healthz and /readyz.
+func (s *Server) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s)
 	mux := http.NewServeMux()
@@ -92,8 +92,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", alive)
+	return mux
+}
+
+// Serve answers until ctx ends.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.http = http.Server{
-		Handler: onlyHere(mux), MaxHeaderBytes: maxHeader,
+		Handler: onlyHere(s.Handler()), MaxHeaderBytes: maxHeader,
 		ReadTimeout: timeout, WriteTimeout: 2 * timeout, IdleTimeout: time.Minute,
 	}
 	stop := context.AfterFunc(ctx, func() { s.http.Close() })

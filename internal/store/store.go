@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/dnswire"
+	"github.com/dnshark-io/dnshark/event"
 )
 
 // Store is a history. Look-ups may run while something is written.
@@ -147,6 +148,24 @@ func (q *Query) Check() error {
 
 // ErrQuery is the error of a query that cannot be asked.
 var ErrQuery = errors.New("not a query")
+
+// ParseSubject reads what a history is asked about: NAME, *.NAME, NAME.*, an address,
+// a range of addresses, process:NAME or container:ID.
+func ParseSubject(text string) (*Query, error) {
+	q := &Query{}
+	if name, ok := strings.CutPrefix(text, "process:"); ok && name != "" {
+		q.By, q.Text = ByProcess, string(event.AppendSafe(nil, name))
+		return q, nil
+	}
+	if id, ok := strings.CutPrefix(text, "container:"); ok {
+		q.By, q.Text = ByContainer, id
+		return q, q.Check()
+	}
+	if q.ParseNet(text) == nil {
+		return q, nil
+	}
+	return q, q.ParseName(text)
+}
 
 // ParseName reads NAME, *.NAME or NAME.* into a query.
 func (q *Query) ParseName(text string) error {

@@ -1,37 +1,42 @@
-// Package web answers questions about the history over HTTP: as DNSDB version 2,
-// and in the passive DNS Common Output Format.
+// Package web is what dnshark serve answers over HTTP: live events, recent events and
+// the history under /api/v1/, look-ups as DNSDB version 2 and in the passive DNS
+// Common Output Format, and pages for people.
 package web
 
 import (
-	"bufio"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dnshark-io/dnshark/dnswire"
-	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/store"
 )
 
-// Bounds of requests, which may come from anybody on the host.
+// Bounds of requests, which may come from anybody who reaches us.
 const (
 	maxHeader = 16 << 10
-	maxAtOnce = 8
+	maxAtOnce = 8 // questions to a store; streams have places of their own
 	queryTime = 20 * time.Second
-	maxRows   = 100_000 // of one answer
+	writeTime = 10 * time.Second // for what an answer still has to write then
+	maxRows   = 100_000          // of one answer
 )
 
-// Server answers from a store.
+// Server answers.
 type Server struct {
-	Store store.Store
-	busy  chan struct{}
+	Store  store.Store
+	Hub    *Hub   // nil when nothing is captured here
+	Events Events // nil when none are kept
+	// Status tells how capture is. Any goroutine calls it.
+	Status func(context.Context) Status
+	// Metrics answers /metrics, /healthz and /readyz, or is nil.
+	Metrics http.Handler
+
+	busy chan struct{}
+	done context.Context // when streams end
 }
 
 // Listen opens an address: a host and port of this machine, or unix: and a path.
@@ -52,21 +57,15 @@ func Listen(address string) (net.Listener, error) {
 
 // Serve answers until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	s.busy = make(chan struct{}, maxAtOnce)
+	s.busy, s.done = make(chan struct{}, maxAtOnce), ctx
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /dnsdb/v2/ping", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, "application/json", `{"ping":"ok"}`)
-	})
-	mux.HandleFunc("GET /dnsdb/v2/rate_limit", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, "application/json", fmt.Sprintf(`{"rate":{"limit":"unlimited","remaining":"n/a","reset":"n/a","results_max":%d,"offset_max":10000000}}`, maxRows))
-	})
-	mux.HandleFunc("GET /dnsdb/v2/lookup/{what}/{by}/{value}", s.lookup)
-	mux.HandleFunc("GET /dnsdb/v2/lookup/{what}/{by}/{value}/{type}", s.lookup)
-	mux.HandleFunc("GET /dnsdb/v2/lookup/{what}/{by}/{value}/{type}/{bailiwick}", s.lookup)
-	mux.HandleFunc("GET /query/{value...}", s.query)
+	for _, r := range s.routes() {
+		mux.Handle(r.pattern, r.handler)
+	}
 	server := http.Server{
 		Handler: s.guard(mux), MaxHeaderBytes: maxHeader,
-		ReadTimeout: 5 * time.Second, WriteTimeout: queryTime + 10*time.Second, IdleTimeout: time.Minute,
+		// Not before an answer is there: reading too late ends the request.
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: queryTime + writeTime, WriteTimeout: queryTime + writeTime, IdleTimeout: time.Minute,
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -76,9 +75,57 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// guard refuses requests for another name - a web page must not reach us under a
-// name of its own that it lets point here (DNS rebinding) - and bounds how many
-// there are and how long they take.
+type route struct {
+	pattern string
+	handler http.Handler
+}
+
+func (s *Server) routes() []route {
+	api := func(path string, h handler) route {
+		return route{"GET /api/v1/" + path, s.asking(problems(h))}
+	}
+	list := []route{
+		api("status", s.status),
+		api("events", s.events),
+		api("alerts", s.alerts),
+		api("top/{what}", s.top),
+		api("new", s.new),
+		api("history", s.history),
+		{"GET /api/v1/stream", problems(s.stream)},
+		{"GET /dnsdb/v2/ping", http.HandlerFunc(ping)},
+		{"GET /dnsdb/v2/rate_limit", http.HandlerFunc(rateLimit)},
+	}
+	for _, more := range []string{"", "/{type}", "/{type}/{bailiwick}"} {
+		list = append(list, route{"GET /dnsdb/v2/lookup/{what}/{by}/{value}" + more, s.asking(http.HandlerFunc(s.lookup))})
+	}
+	list = append(list, route{"GET /query/{value...}", s.asking(http.HandlerFunc(s.query))})
+	if s.Metrics != nil {
+		for _, path := range []string{"metrics", "healthz", "readyz"} {
+			list = append(list, route{"GET /" + path, s.Metrics})
+		}
+	}
+	return list
+}
+
+// asking bounds how many questions there are at once, and how long each takes.
+func (s *Server) asking(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case s.busy <- struct{}{}:
+			defer func() { <-s.busy }()
+		default:
+			w.Header().Set("Retry-After", "1")
+			fail(w, &problem{status: http.StatusServiceUnavailable, detail: "too many questions at once"})
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// guard refuses requests for another name: a web page must not reach us under a
+// name of its own that it lets point here (DNS rebinding).
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -90,227 +137,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, "another host", http.StatusMisdirectedRequest)
 			return
 		}
-		select {
-		case s.busy <- struct{}{}:
-			defer func() { <-s.busy }()
-		default:
-			http.Error(w, "too many questions at once", http.StatusServiceUnavailable)
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), queryTime)
-		defer cancel()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(w, r)
 	})
-}
-
-func reply(w http.ResponseWriter, kind, text string) {
-	w.Header().Set("Content-Type", kind)
-	fmt.Fprintln(w, text)
-}
-
-// lookup is DNSDB's. Every record is an object of its own, also of an RRset: which
-// records came together is not kept. So aggr says nothing here.
-func (s *Server) lookup(w http.ResponseWriter, r *http.Request) {
-	q, err := parseLookup(r)
-	if err == nil {
-		err = parseParameters(q, r)
-	}
-	if err != nil {
-		http.Error(w, "Error: "+safe(err.Error()), http.StatusBadRequest)
-		return
-	}
-	human := isTrue(r.URL.Query().Get("humantime"))
-	array := r.PathValue("what") == "rrset"
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := bufio.NewWriter(w)
-	out.WriteString("{\"cond\":\"begin\"}\n")
-	var line []byte
-	more, err := s.Store.Lookup(r.Context(), q, func(t *store.Tuple) error {
-		line = append(appendObject(append(line[:0], `{"obj":`...), t, array, human), "}\n"...)
-		_, err := out.Write(line)
-		return err
-	})
-	switch {
-	case err != nil:
-		out.WriteString(`{"cond":"failed","msg":` + string(event.AppendJSON(nil, why(err))) + "}\n")
-	case more:
-		out.WriteString("{\"cond\":\"limited\",\"msg\":\"Result limit reached\"}\n")
-	default:
-		out.WriteString("{\"cond\":\"succeeded\"}\n")
-	}
-	out.Flush()
-}
-
-// query is that of the passive DNS Common Output Format: names, addresses and
-// ranges of addresses.
-func (s *Server) query(w http.ResponseWriter, r *http.Request) {
-	q := &store.Query{}
-	value := r.PathValue("value")
-	err := q.ParseNet(value)
-	if err != nil {
-		err = q.ParseName(value)
-	}
-	if err == nil {
-		err = parseParameters(q, r)
-	}
-	if err != nil {
-		http.Error(w, safe(err.Error()), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := bufio.NewWriter(w)
-	var line []byte
-	_, err = s.Store.Lookup(r.Context(), q, func(t *store.Tuple) error {
-		line = append(t.AppendCOF(line[:0]), '\n')
-		_, err := out.Write(line)
-		return err
-	})
-	if err != nil {
-		panic(http.ErrAbortHandler) // the format cannot say that something is missing
-	}
-	out.Flush()
-}
-
-func why(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "interrupted") {
-		return "the question takes too long"
-	}
-	return "the store cannot be read"
-}
-
-func safe(text string) string { return string(event.AppendSafe(nil, text)) }
-
-func parseLookup(r *http.Request) (*store.Query, error) {
-	q := &store.Query{}
-	value := r.PathValue("value")
-	what, by := r.PathValue("what"), r.PathValue("by")
-	var err error
-	switch what + "/" + by {
-	case "rrset/name":
-		err = q.ParseName(value)
-	case "rdata/name":
-		q.By = store.ByTarget
-		err = q.ParseName(value)
-	case "rdata/ip":
-		err = q.ParseNet(strings.Replace(value, ",", "/", 1))
-	case "rrset/raw", "rdata/raw":
-		if what == "rdata" {
-			q.By = store.ByTarget
-		}
-		err = parseRaw(q, value, what == "rdata")
-	default:
-		return nil, fmt.Errorf("no look-up %s/%s", what, by)
-	}
-	if err != nil {
-		return nil, err
-	}
-	switch typ := strings.ToUpper(r.PathValue("type")); typ {
-	case "", "ANY", "ANY-DNSSEC":
-	default:
-		var ok bool
-		if q.Type, ok = dnswire.ParseType(typ); !ok {
-			return nil, fmt.Errorf("%s is no type of records", typ)
-		}
-	}
-	if zone := r.PathValue("bailiwick"); zone != "" {
-		var z store.Query
-		if err := z.ParseName(zone); err != nil || z.Wild != store.Exact {
-			return nil, fmt.Errorf("%s is no bailiwick", zone)
-		}
-		q.Bailiwick = z.Text
-	}
-	return q, nil
-}
-
-// parseRaw reads a name in wire form, or RDATA that is an address or a name.
-func parseRaw(q *store.Query, value string, rdata bool) error {
-	wire, err := hex.DecodeString(value)
-	if err != nil {
-		return errors.New("the octets are not in hexadecimal")
-	}
-	if q.Text, err = store.NameFromWire(wire); err == nil || !rdata {
-		return err
-	}
-	if a, ok := netip.AddrFromSlice(wire); ok {
-		return q.ParseNet(a.String())
-	}
-	return errors.New("of raw RDATA only addresses and names can be looked up")
-}
-
-func parseParameters(q *store.Query, r *http.Request) error {
-	values := r.URL.Query()
-	number := func(key string, to *int, most int) error {
-		text := values.Get(key)
-		if text == "" {
-			return nil
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return fmt.Errorf("%s is a number", key)
-		}
-		*to = min(n, most)
-		return nil
-	}
-	if err := errors.Join(number("limit", &q.Limit, maxRows), number("offset", &q.Offset, 1<<62)); err != nil {
-		return err
-	}
-	if q.Limit == 0 && values.Get("limit") != "" {
-		q.Limit = maxRows
-	}
-	now := time.Now().Unix()
-	for key, to := range map[string]*int64{
-		"time_first_after": &q.First.Since, "time_first_before": &q.First.Until,
-		"time_last_after": &q.Last.Since, "time_last_before": &q.Last.Until,
-	} {
-		text := values.Get(key)
-		if text == "" {
-			continue
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n > 1<<33 || n < -(1<<33) {
-			return fmt.Errorf("%s is a time, in seconds", key)
-		}
-		if n < 0 {
-			n += now
-		}
-		// Seconds are whole: what was seen within the last one is in.
-		if *to = max(n, 0) * 1e9; strings.HasSuffix(key, "before") {
-			*to += 1e9 - 1
-		}
-	}
-	return q.Check()
-}
-
-func isTrue(text string) bool { return text == "t" || text == "true" || text == "1" }
-
-// appendObject appends a tuple as DNSDB has it: names have their final dots.
-func appendObject(dst []byte, t *store.Tuple, array, human bool) []byte {
-	dst = strconv.AppendInt(append(dst, `{"count":`...), t.Count, 10)
-	dst = appendTime(append(dst, `,"time_first":`...), t.First, human)
-	dst = appendTime(append(dst, `,"time_last":`...), t.Last, human)
-	dst = store.AppendText(append(dst, `,"rrname":`...), dotted(t.Name))
-	dst = store.AppendText(append(dst, `,"rrtype":`...), t.Type.String())
-	if array && t.Bailiwick != "" {
-		dst = store.AppendText(append(dst, `,"bailiwick":`...), dotted(t.Bailiwick))
-	}
-	dst = append(dst, `,"rdata":`...)
-	if !array {
-		return append(store.AppendText(dst, t.DottedRData()), '}')
-	}
-	return append(store.AppendText(append(dst, '['), t.DottedRData()), ']', '}')
-}
-
-func appendTime(dst []byte, ns int64, human bool) []byte {
-	if human {
-		return append(time.Unix(0, ns).UTC().AppendFormat(append(dst, '"'), time.RFC3339), '"')
-	}
-	return strconv.AppendInt(dst, ns/1e9, 10)
-}
-
-func dotted(name string) string {
-	if name == "." {
-		return name
-	}
-	return name + "."
 }

@@ -21,6 +21,11 @@ import (
 // serve serves a store with answers of 2026-03-01, an hour from one to the next.
 func serve(t *testing.T, address string, records ...string) net.Listener {
 	t.Helper()
+	return serveWith(t, address, func(*Server) {}, records...)
+}
+
+func serveWith(t *testing.T, address string, change func(*Server), records ...string) net.Listener {
+	t.Helper()
 	dir := t.TempDir()
 	s, err := store.Open(dir, store.Options{})
 	if err != nil {
@@ -62,7 +67,9 @@ func serve(t *testing.T, address string, records ...string) net.Listener {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- (&Server{Store: s}).Serve(ctx, l) }()
+	server := &Server{Store: s, Status: func(context.Context) Status { return Status{Version: "v1", Host: "h"} }}
+	change(server)
+	go func() { done <- server.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -1,0 +1,288 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"math/bits"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/filter"
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/sink"
+)
+
+// Hub gives live events to those who read /api/v1/stream.
+//
+// It stands at two ends of an output's queue. On the line it is the encoder: there
+// events are still events, so there the filter of each reader decides, and a bit per
+// reader goes with each line of JSON. Behind the queue it is the sink, which copies
+// lines to the readers that want them. A reader that is slow loses events, which are
+// counted; neither the line nor another reader waits for it.
+type Hub struct {
+	audience atomic.Pointer[audience]
+
+	json output.Encoder // belongs to the line, as does one
+	one  event.Batch
+
+	output *sink.Output
+
+	keep *sink.Queue // of Events
+	next *sink.Block
+
+	mu      sync.Mutex
+	readers [maxReaders]*Reader
+	epoch   uint64 // of the newest audience
+}
+
+// OutputName is the hub's among the outputs.
+const OutputName = "serve"
+
+// linger is for how long events are gathered: readers want them at once.
+const linger = "50ms"
+
+// keepOctets bounds what waits to be kept, keepGrace for how long it may at the end.
+const (
+	keepOctets = 16 << 20
+	keepGrace  = 5 * time.Second
+)
+
+// maxReaders is how many bits a line has for them.
+const maxReaders = 64
+
+// maxUnread bounds what waits for one reader, in octets.
+const maxUnread = 1 << 20
+
+// audience is who reads, as the line sees it.
+type audience struct {
+	epoch   uint64
+	all     uint64 // readers without a filter
+	filters []readerFilter
+}
+
+type readerFilter struct {
+	bit uint64
+	*filter.Filter
+}
+
+// ErrReaders is returned when there are as many readers as there can be.
+var ErrReaders = errors.New("too many readers of live events")
+
+// NewHub returns a hub without readers. All events go to the store of events, too,
+// behind a queue: a slow disk delays nobody who reads live. A patient one waits for
+// that, for what reads files can wait.
+func NewHub(events Events, host string, patient bool, log func(format string, args ...any)) *Hub {
+	h := &Hub{json: output.NewJSON(), next: &sink.Block{}}
+	h.audience.Store(&audience{})
+	h.keep = sink.NewQueue(&keeper{events}, keepOctets, patient, log)
+	how := &sink.Kind{Options: []sink.Option{{Name: "linger", Type: "time", Default: linger}}}
+	h.output = &sink.Output{
+		Target: &sink.Target{Kind: how, Format: "json", Name: OutputName, Host: host, URL: &url.URL{Path: "dnshark serve"}, Log: log},
+		Sink:   h, Encoder: h, Kinds: ^kind.Set(0), Host: host,
+	}
+	return h
+}
+
+// Output returns the hub as one of the outputs of the line.
+func (h *Hub) Output() *sink.Output { return h.output }
+
+// keeper is the sink of those events that are kept.
+type keeper struct{ events Events }
+
+func (k *keeper) Deliver(_ context.Context, b *sink.Block) error {
+	return k.events.Append(b.Text, b.Events)
+}
+
+func (k *keeper) Close() error { return nil }
+
+// markSize is what stands before a line: readers that want it, and the epoch of the
+// audience that was asked. A place that another reader had before is told by that.
+const markSize = 8 + 8
+
+// Append implements output.Encoder. Each line of JSON has a mark before it, so what
+// it appends is for Deliver alone.
+func (h *Hub) Append(dst []byte, b *event.Batch) []byte {
+	a := h.audience.Load()
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Kinds == 0 {
+			continue
+		}
+		wanted, kinds := a.all, e.Kinds
+		for i := range a.filters {
+			if f := &a.filters[i]; f.Match(e) {
+				wanted |= f.bit
+			}
+		}
+		for left := kinds; left != 0; left &= left - 1 {
+			e.Kinds = left & -left
+			h.one.Events = b.Events[i : i+1]
+			dst = binary.BigEndian.AppendUint64(dst, wanted)
+			dst = binary.BigEndian.AppendUint64(dst, a.epoch)
+			dst = h.json.Append(dst, &h.one)
+		}
+		e.Kinds = kinds
+	}
+	h.one.Events = nil
+	return dst
+}
+
+// Deliver implements sink.Sink.
+func (h *Hub) Deliver(ctx context.Context, b *sink.Block) error {
+	h.tell(b)
+	h.next.Events = b.Events
+	defer context.AfterFunc(ctx, h.keep.Hurry)()
+	h.next = h.keep.Put(h.next)
+	return nil
+}
+
+func (h *Hub) tell(b *sink.Block) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	eachMarked(b.Text, func(wanted, epoch uint64, line []byte) {
+		h.next.Text = append(h.next.Text, line...)
+		for ; wanted != 0; wanted &= wanted - 1 {
+			if r := h.readers[bits.TrailingZeros64(wanted)]; r != nil && r.since <= epoch {
+				r.put(line)
+			}
+		}
+	})
+	for _, r := range h.readers {
+		if r != nil {
+			r.wake()
+		}
+	}
+}
+
+// Close implements sink.Sink. Readers stay, and get what waits for them.
+func (h *Hub) Close() error { return h.keep.Close(keepGrace) }
+
+// eachMarked calls f for every line of what Append wrote, the newline included.
+func eachMarked(text []byte, f func(wanted, epoch uint64, line []byte)) {
+	for len(text) > markSize {
+		wanted, epoch := binary.BigEndian.Uint64(text), binary.BigEndian.Uint64(text[8:])
+		text = text[markSize:]
+		n := bytes.IndexByte(text, '\n') + 1
+		f(wanted, epoch, text[:n])
+		text = text[n:]
+	}
+}
+
+// Readers returns how many there are.
+func (h *Hub) Readers() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.readers {
+		if r != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Reader is one who reads live events.
+type Reader struct {
+	hub   *Hub
+	place int
+	since uint64 // epoch
+
+	f *filter.Filter // nil: all events; the line's
+
+	ready chan struct{} // something came
+
+	mu    sync.Mutex
+	lines []byte
+	lost  uint64
+}
+
+// Join adds a reader of the events that f wants, or of all. It must Leave.
+func (h *Hub) Join(f *filter.Filter) (*Reader, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, taken := range h.readers {
+		if taken == nil {
+			r := &Reader{hub: h, place: i, since: h.epoch + 1, f: f, ready: make(chan struct{}, 1)}
+			h.readers[i] = r
+			h.publish()
+			return r, nil
+		}
+	}
+	return nil, ErrReaders
+}
+
+// Leave takes the reader away.
+func (r *Reader) Leave() {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	r.hub.readers[r.place] = nil
+	r.hub.publish()
+}
+
+// publish tells the line who reads, locked.
+func (h *Hub) publish() {
+	h.epoch++
+	a := &audience{epoch: h.epoch}
+	for i, r := range h.readers {
+		switch {
+		case r == nil:
+		case r.f == nil:
+			a.all |= 1 << i
+		default:
+			a.filters = append(a.filters, readerFilter{1 << i, r.f})
+		}
+	}
+	h.audience.Store(a)
+}
+
+func (r *Reader) put(line []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.lines)+len(line) > maxUnread {
+		r.lost++
+		return
+	}
+	r.lines = append(r.lines, line...)
+}
+
+func (r *Reader) wake() {
+	r.mu.Lock()
+	some := len(r.lines) > 0 || r.lost > 0
+	r.mu.Unlock()
+	if some {
+		r.wakeUp()
+	}
+}
+
+func (r *Reader) wakeUp() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Ready is sent to when there may be something to Take.
+func (r *Reader) Ready() <-chan struct{} { return r.ready }
+
+// Take appends at most n lines to dst, and returns how many events this reader lost
+// before them since it took last.
+func (r *Reader) Take(dst []byte, n int) (lines []byte, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lost, r.lost = r.lost, 0
+	end := 0
+	for ; n > 0 && end < len(r.lines); n-- {
+		end += bytes.IndexByte(r.lines[end:], '\n') + 1
+	}
+	dst = append(dst, r.lines[:end]...)
+	r.lines = r.lines[:copy(r.lines, r.lines[end:])]
+	if len(r.lines) > 0 {
+		r.wakeUp()
+	}
+	return dst, lost
+}
