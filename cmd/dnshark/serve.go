@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ const defaultStore = "/var/lib/dnshark"
 // serving is what dnshark serve has beside capture.
 type serving struct {
 	listen    string
+	access    web.Access
+	auditLog  string
 	noCapture bool
 	files     []string
 
@@ -33,7 +36,13 @@ type serving struct {
 }
 
 func (s *serving) add(f *pflag.FlagSet) {
-	f.StringVar(&s.listen, "listen", "127.0.0.1:8053", "serve at an `ADDRESS` of this host, or unix:PATH")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8053", "serve at an `ADDRESS` of this host, or unix:PATH; one that other hosts reach takes TLS and tokens")
+	f.StringVar(&s.access.CertFile, "tls-cert", "", "`FILE` with the certificate to serve with, PEM; it is read again when it changes")
+	f.StringVar(&s.access.KeyFile, "tls-key", "", "`FILE` with its key")
+	f.StringVar(&s.access.ClientCA, "client-ca", "", "`FILE` with the authorities, PEM, of one of which clients must have a certificate")
+	f.StringVar(&s.access.TokenFile, "token-file", "", "`FILE` with tokens, of which clients must have one: lines of read or admin, and a token; made when missing")
+	f.StringSliceVar(&s.access.Names, "allow-host", nil, "`NAMES` under which clients may ask, beside addresses and the certificate's names")
+	f.StringVar(&s.auditLog, "audit-log", "", "append requests that are refused, and those that change something, to a `FILE` instead of telling them on standard error")
 }
 
 func newServe(o *options) *cobra.Command {
@@ -82,12 +91,20 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 			return err
 		}
 	}
-	l, err := web.Listen(s.listen)
+	l, err := s.access.Listen(s.listen)
 	if err != nil {
 		return withExit(exitUsage, fmt.Errorf("--listen: %w", err))
 	}
 	defer l.Close()
-	server := &web.Server{}
+	server := &web.Server{Access: &s.access, Audit: o.std.err}
+	if s.auditLog != "" {
+		f, err := os.OpenFile(s.auditLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("--audit-log: %w", err)
+		}
+		defer f.Close()
+		server.Audit = f
+	}
 	if capture != nil {
 		// Whoever asks needs a store before the first event is in.
 		if err := o.createStore(); err != nil {

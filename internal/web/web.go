@@ -6,11 +6,10 @@ package web
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/dnshark-io/dnshark/internal/store"
@@ -35,35 +34,21 @@ type Server struct {
 	// Metrics answers /metrics, /healthz and /readyz, or is nil.
 	Metrics http.Handler
 
+	// Access says who may ask; its Listen was called. nil: whoever reaches us.
+	Access *Access
+	// Audit gets a line of JSON for every request that is refused or changes
+	// something, or is nil.
+	Audit io.Writer
+
 	busy chan struct{}
 	done context.Context // when streams end
-}
-
-// Listen opens an address: a host and port of this machine, or unix: and a path.
-// Who may ask whom processes asked is not decided here, so other hosts may not.
-func Listen(address string) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return net.Listen("unix", path)
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("%s is no address; want one as 127.0.0.1:8053, or unix:/run/dnshark/history.sock", address)
-	}
-	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-		return nil, fmt.Errorf("%s is not on loopback: the history is for this host; put a proxy with TLS and a password before it", address)
-	}
-	return net.Listen("tcp", address)
 }
 
 // Serve answers until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.busy, s.done = make(chan struct{}, maxAtOnce), ctx
-	mux := http.NewServeMux()
-	for _, r := range s.routes() {
-		mux.Handle(r.pattern, r.handler)
-	}
 	server := http.Server{
-		Handler: s.guard(mux), MaxHeaderBytes: maxHeader,
+		Handler: s.handler(), MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0),
 		// Not before an answer is there: reading too late ends the request.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: queryTime + writeTime, WriteTimeout: queryTime + writeTime, IdleTimeout: time.Minute,
 	}
@@ -75,11 +60,49 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
+// handler answers every request.
+func (s *Server) handler() http.Handler {
+	g := &guard{access: s.Access, audit: &audit{to: s.Audit}, mux: http.NewServeMux()}
+	if g.access == nil {
+		g.access = &Access{}
+	}
+	for _, r := range s.routes() {
+		g.mux.Handle(r.pattern, r.handler)
+	}
+	for _, r := range s.openRoutes(g.access) {
+		g.mux.Handle(r.pattern, r.handler)
+		g.open = append(g.open, r.pattern)
+	}
+	return g
+}
+
 type route struct {
 	pattern string
 	handler http.Handler
 }
 
+// openRoutes need no token: they tell nothing of what was seen.
+func (s *Server) openRoutes(a *Access) []route {
+	list := []route{
+		{"POST /login", problems(a.login)},
+		{"POST /logout", problems(a.logout)},
+	}
+	for _, path := range []string{"GET /healthz", "GET /readyz"} {
+		if s.Metrics != nil {
+			list = append(list, route{path, s.Metrics})
+		} else {
+			list = append(list, route{path, problems(s.healthy)})
+		}
+	}
+	return list
+}
+
+func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
+	_, err := io.WriteString(w, "ok\n")
+	return err
+}
+
+// routes need a token, where there are tokens.
 func (s *Server) routes() []route {
 	api := func(path string, h handler) route {
 		return route{"GET /api/v1/" + path, s.asking(problems(h))}
@@ -100,9 +123,7 @@ func (s *Server) routes() []route {
 	}
 	list = append(list, route{"GET /query/{value...}", s.asking(http.HandlerFunc(s.query))})
 	if s.Metrics != nil {
-		for _, path := range []string{"metrics", "healthz", "readyz"} {
-			list = append(list, route{"GET /" + path, s.Metrics})
-		}
+		list = append(list, route{"GET /metrics", s.Metrics})
 	}
 	return list
 }
@@ -121,23 +142,5 @@ func (s *Server) asking(next http.Handler) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
-// guard refuses requests for another name: a web page must not reach us under a
-// name of its own that it lets point here (DNS rebinding).
-func (s *Server) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if host != "localhost" && (err != nil || !a.IsLoopback()) && r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() != "unix" {
-			http.Error(w, "another host", http.StatusMisdirectedRequest)
-			return
-		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
 	})
 }

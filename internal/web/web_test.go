@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,13 +60,14 @@ func serveWith(t *testing.T, address string, change func(*Server), records ...st
 	if s, err = store.OpenReader(dir); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Listen(address)
+	access := &Access{}
+	l, err := access.Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	server := &Server{Store: s, Status: func(context.Context) Status { return Status{Version: "v1", Host: "h"} }}
+	server := &Server{Store: s, Access: access, Status: func(context.Context) Status { return Status{Version: "v1", Host: "h"} }}
 	change(server)
 	go func() { done <- server.Serve(ctx, l) }()
 	t.Cleanup(func() {
@@ -146,25 +146,6 @@ func TestServer(t *testing.T) {
 			t.Errorf("host %s: %d, want %d", host, code, want)
 		}
 	}
-}
-
-func TestListen(t *testing.T) {
-	for _, bad := range []string{"0.0.0.0:0", ":8053", "192.0.2.1:1", "example.com:80", "[::]:1", "localhost", "8053"} {
-		if l, err := Listen(bad); err == nil {
-			l.Close()
-			t.Errorf("%s was taken", bad)
-		}
-	}
-	path := filepath.Join(t.TempDir(), "s")
-	serve(t, "unix:"+path)
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
-	}}}
-	response, err := client.Get("http://any/dnsdb/v2/ping")
-	if err != nil || response.StatusCode != 200 {
-		t.Fatal(response, err)
-	}
-	response.Body.Close()
 }
 
 // Debian's client of DNSDB.
