@@ -91,18 +91,35 @@ type parameters struct {
 	err    error
 }
 
-func read(r *http.Request, names ...string) *parameters {
+func read(r *http.Request, known []param) *parameters {
 	p := &parameters{now: time.Now()}
 	var err error
+	var names []string
+	for i := range known {
+		names = append(names, known[i].name)
+	}
 	if p.values, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		p.fail("the parameters cannot be read")
 	}
 	for name, values := range p.values {
 		switch {
 		case !slices.Contains(names, name):
-			p.fail(fmt.Sprintf("no parameter %q; there are %s", name, strings.Join(names, ", ")))
+			hint := "there are none"
+			if len(names) > 0 {
+				hint = "there are " + strings.Join(names, ", ")
+			}
+			p.fail(fmt.Sprintf("no parameter %q; %s", name, hint))
 		case len(values) > 1:
 			p.fail(name + " is given twice")
+		}
+	}
+	for i := range known {
+		value := p.text(known[i].name)
+		if list, ok := known[i].schema["enum"].([]string); ok && value != "" && !slices.Contains(list, value) {
+			p.fail(known[i].name + " is one of " + strings.Join(list, ", "))
+		}
+		if known[i].schema["required"] == true && value == "" {
+			p.fail(known[i].name + " is missing: " + known[i].doc)
 		}
 	}
 	return p
@@ -165,6 +182,39 @@ func (p *parameters) name(key string) string {
 	return q.Text
 }
 
+// endpoints are all of the API.
+func (s *Server) endpoints() []endpoint {
+	required := schema{"type": "string", "required": true}
+	return []endpoint{
+		{path: "openapi.json", doc: "This description", answer: "OpenAPI", handler: s.openapi},
+		{path: "status", doc: "How capture is, and how much is kept", answer: "Status", handler: s.status},
+		{path: "events", doc: "Recent events, the newest first", answer: "Events", handler: s.events, params: []param{
+			paramSince, paramUntil, text("name", "a question's name, or *. and a name"), text("addr", "an address or range: of client, server or an answer"),
+			text("process", "comm, or path of the executable"), text("container", "id, or its beginning"), text("rcode", "response code, as NXDOMAIN"),
+			text("kind", "the event's name, see: dnshark events"), limited(maxList),
+		}},
+		{path: "alerts", doc: "Recent alerts, the last update of each incident, the newest first", answer: "Events", handler: s.alerts, params: []param{
+			paramSince, paramUntil, oneOf("severity", "of the alert", event.SeverityNames...), text("threat", "name of the event, see: dnshark events"), limited(maxList),
+		}},
+		{path: "top/{what}", doc: "What the history has most often; times are taken by whole hours", answer: "Ranked", handler: s.top, params: []param{
+			oneOf("what", "what is ranked", store.WhatNames()...), paramSince, paramUntil, limited(maxRanked),
+		}},
+		{path: "new", doc: "Names that were first seen then, the newest first", answer: "New", handler: s.new, params: []param{paramSince, paramUntil, limited(maxRanked)}},
+		{path: "series", doc: "Events over time; latencies in ms. Longer steps than asked for may come: hours where only a store is", answer: "Series", handler: s.series, params: []param{
+			paramSince, paramUntil, {"step", schema{"type": "integer", "minimum": 1, "default": 60}, "seconds"},
+		}},
+		{path: "history", doc: "Records that a name, an address, a process or a container has had", answer: "History", handler: s.history, params: []param{
+			{"q", required, "NAME, *.NAME, NAME.*, address, range, process:NAME or container:ID"}, text("type", "of records, as A"), paramSince, paramUntil, limited(maxTuples),
+		}},
+		{path: "asked", doc: "Who asked for a name, of the events that are kept", answer: "Asked", handler: s.asked, params: []param{
+			{"name", required, "a name, or *. and a name"}, paramSince, paramUntil, limited(maxRanked),
+		}},
+		{path: "stream", doc: "Live events (Server-Sent Events): events has an array of at most 200 Events, lost has {\"count\": n} where this reader was too slow", handler: s.stream, free: true, params: []param{
+			text("filter", "expression, see: dnshark fields"),
+		}},
+	}
+}
+
 // Status is how capture is.
 type Status struct {
 	Version   string    `json:"version"`
@@ -176,10 +226,7 @@ type Status struct {
 	Lost      uint64    `json:"lost"`   // packets and events, since Started
 }
 
-func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
-	if p := read(r); p.err != nil {
-		return p.err
-	}
+func (s *Server) status(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	answered := struct {
 		Status
 		Store struct {
@@ -205,11 +252,12 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, out)
 }
 
+var errNoEvents = &problem{status: http.StatusServiceUnavailable, detail: "no events are kept here"}
+
 // errEnough ends a search.
 var errEnough = errors.New("enough")
 
-func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	p := read(r, "since", "until", "name", "addr", "process", "container", "rcode", "kind", "limit")
+func (s *Server) events(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	q := &EventQuery{
 		Range: p.span(), Name: p.name("name"), Addr: p.prefix("addr"), Process: p.text("process"),
 		Container: p.text("container"), RCode: p.text("rcode"), Kind: p.text("kind"), Limit: p.limit(maxList),
@@ -224,8 +272,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, appendEvents(nil, out, more))
 }
 
-func (s *Server) alerts(w http.ResponseWriter, r *http.Request) error {
-	p := read(r, "since", "until", "severity", "threat", "limit")
+func (s *Server) alerts(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	severity, threat, limit := p.text("severity"), p.text("threat"), p.limit(maxList)
 	q := &EventQuery{Range: p.span(), Kind: "alerts", Limit: 1 << 30}
 	if p.err != nil {
@@ -253,7 +300,7 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request) error {
 // find gathers lines, the newest first, as many as fit an answer.
 func (s *Server) find(ctx context.Context, q *EventQuery, wanted func(line []byte) bool) (lines []byte, more bool, err error) {
 	if s.Events == nil {
-		return nil, false, &problem{status: http.StatusServiceUnavailable, detail: "no events are kept here"}
+		return nil, false, errNoEvents
 	}
 	more, err = s.Events.Find(ctx, q, func(line []byte) error {
 		if !wanted(line) {
@@ -277,22 +324,21 @@ func appendEvents(dst, lines []byte, more bool) []byte {
 	return append(strconv.AppendBool(append(dst, `],"more":`...), more), '}')
 }
 
-func (s *Server) top(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) top(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	what, err := store.ParseWhat(r.PathValue("what"))
 	if err != nil {
 		return &problem{status: http.StatusNotFound, detail: safe(err.Error())}
 	}
-	return s.ranked(w, r, func(ctx context.Context, span store.Range, n int) ([]store.Ranked, error) {
+	return s.ranked(w, r, p, func(ctx context.Context, span store.Range, n int) ([]store.Ranked, error) {
 		return s.Store.Top(ctx, what, span, n)
 	})
 }
 
-func (s *Server) new(w http.ResponseWriter, r *http.Request) error {
-	return s.ranked(w, r, s.Store.New)
+func (s *Server) new(w http.ResponseWriter, r *http.Request, p *parameters) error {
+	return s.ranked(w, r, p, s.Store.New)
 }
 
-func (s *Server) ranked(w http.ResponseWriter, r *http.Request, ask func(context.Context, store.Range, int) ([]store.Ranked, error)) error {
-	p := read(r, "since", "until", "limit")
+func (s *Server) ranked(w http.ResponseWriter, r *http.Request, p *parameters, ask func(context.Context, store.Range, int) ([]store.Ranked, error)) error {
 	span, limit := p.span(), p.limit(maxRanked)
 	if p.err != nil {
 		return p.err
@@ -311,14 +357,7 @@ func (s *Server) ranked(w http.ResponseWriter, r *http.Request, ask func(context
 	return answer(w, append(out, ']', '}'))
 }
 
-func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
-	p := read(r, "q", "type", "since", "until", "limit")
-	if p.text("q") == "" {
-		p.fail("q is missing: a name, an address, process:NAME or container:ID")
-	}
-	if p.err != nil {
-		return p.err
-	}
+func (s *Server) history(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	q, err := store.ParseSubject(p.text("q"))
 	if err != nil {
 		return err

@@ -330,7 +330,7 @@ func TestGuardTokens(t *testing.T) {
 		t.Error(got)
 	}
 	for range 2 * maxSessions {
-		access.login(&discard{}, loginRequest(reads))
+		access.login(discard{}, loginRequest(reads))
 	}
 	if n := len(access.sessions); n > maxSessions {
 		t.Errorf("%d sessions", n)
@@ -347,11 +347,11 @@ func TestGuardTokens(t *testing.T) {
 	}
 }
 
-type discard struct{ header http.Header }
+type discard struct{}
 
-func (d *discard) Header() http.Header         { return http.Header{} }
-func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discard) WriteHeader(int)             {}
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) WriteHeader(int)             {}
 
 func loginRequest(token string) *http.Request {
 	r, _ := http.NewRequest("POST", "/login", strings.NewReader(`{"token":"`+token+`"}`))

@@ -33,8 +33,10 @@ type Hub struct {
 
 	output *sink.Output
 
-	keep *sink.Queue // of Events
-	next *sink.Block
+	// Deliver's.
+	keep   *sink.Queue // of Events
+	next   *sink.Block
+	series series
 
 	mu      sync.Mutex
 	readers [maxReaders]*Reader
@@ -101,9 +103,27 @@ func (k *keeper) Deliver(_ context.Context, b *sink.Block) error {
 
 func (k *keeper) Close() error { return nil }
 
-// markSize is what stands before a line: readers that want it, and the epoch of the
-// audience that was asked. A place that another reader had before is told by that.
-const markSize = 8 + 8
+// mark stands before a line.
+type mark struct {
+	wanted uint64 // readers that want it
+	epoch  uint64 // of the audience that was asked: in a reader's place may be another by now
+	time   int64
+	sample sample
+}
+
+const markSize = 4 * 8
+
+func (m *mark) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, m.wanted)
+	dst = binary.BigEndian.AppendUint64(dst, m.epoch)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.time))
+	return binary.BigEndian.AppendUint64(dst, uint64(m.sample))
+}
+
+func (m *mark) read(text []byte) {
+	m.wanted, m.epoch = binary.BigEndian.Uint64(text), binary.BigEndian.Uint64(text[8:])
+	m.time, m.sample = int64(binary.BigEndian.Uint64(text[16:])), sample(binary.BigEndian.Uint64(text[24:]))
+}
 
 // Append implements output.Encoder. Each line of JSON has a mark before it, so what
 // it appends is for Deliver alone.
@@ -114,18 +134,17 @@ func (h *Hub) Append(dst []byte, b *event.Batch) []byte {
 		if e.Kinds == 0 {
 			continue
 		}
-		wanted, kinds := a.all, e.Kinds
+		m, kinds := mark{a.all, a.epoch, e.Time, sampleOf(e)}, e.Kinds
 		for i := range a.filters {
 			if f := &a.filters[i]; f.Match(e) {
-				wanted |= f.bit
+				m.wanted |= f.bit
 			}
 		}
 		for left := kinds; left != 0; left &= left - 1 {
 			e.Kinds = left & -left
 			h.one.Events = b.Events[i : i+1]
-			dst = binary.BigEndian.AppendUint64(dst, wanted)
-			dst = binary.BigEndian.AppendUint64(dst, a.epoch)
-			dst = h.json.Append(dst, &h.one)
+			dst = h.json.Append(m.append(dst), &h.one)
+			m.sample = 0
 		}
 		e.Kinds = kinds
 	}
@@ -145,14 +164,22 @@ func (h *Hub) Deliver(ctx context.Context, b *sink.Block) error {
 func (h *Hub) tell(b *sink.Block) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	eachMarked(b.Text, func(wanted, epoch uint64, line []byte) {
-		h.next.Text = append(h.next.Text, line...)
-		for ; wanted != 0; wanted &= wanted - 1 {
-			if r := h.readers[bits.TrailingZeros64(wanted)]; r != nil && r.since <= epoch {
-				r.put(line)
+	h.series.mu.Lock()
+	defer h.series.mu.Unlock()
+	var m mark
+	for text := b.Text; len(text) > markSize; {
+		m.read(text)
+		text = text[markSize:]
+		n := bytes.IndexByte(text, '\n') + 1
+		h.next.Text = append(h.next.Text, text[:n]...)
+		h.series.note(m.time, m.sample)
+		for wanted := m.wanted; wanted != 0; wanted &= wanted - 1 {
+			if r := h.readers[bits.TrailingZeros64(wanted)]; r != nil && r.since <= m.epoch {
+				r.put(text[:n])
 			}
 		}
-	})
+		text = text[n:]
+	}
 	for _, r := range h.readers {
 		if r != nil {
 			r.wake()
@@ -162,17 +189,6 @@ func (h *Hub) tell(b *sink.Block) {
 
 // Close implements sink.Sink. Readers stay, and get what waits for them.
 func (h *Hub) Close() error { return h.keep.Close(keepGrace) }
-
-// eachMarked calls f for every line of what Append wrote, the newline included.
-func eachMarked(text []byte, f func(wanted, epoch uint64, line []byte)) {
-	for len(text) > markSize {
-		wanted, epoch := binary.BigEndian.Uint64(text), binary.BigEndian.Uint64(text[8:])
-		text = text[markSize:]
-		n := bytes.IndexByte(text, '\n') + 1
-		f(wanted, epoch, text[:n])
-		text = text[n:]
-	}
-}
 
 // Readers returns how many there are.
 func (h *Hub) Readers() (n int) {

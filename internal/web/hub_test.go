@@ -54,9 +54,13 @@ func newHub(t testing.TB) (*Hub, *Ring) {
 // tell carries a batch over both ends of the hub.
 func tell(t testing.TB, h *Hub, b *event.Batch) {
 	t.Helper()
-	if err := h.Deliver(t.Context(), &sink.Block{Text: h.Append(nil, b), Events: len(b.Events)}); err != nil {
+	if err := h.Deliver(t.Context(), blockOf(h, b)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func blockOf(h *Hub, b *event.Batch) *sink.Block {
+	return &sink.Block{Text: h.Append(nil, b), Events: len(b.Events)}
 }
 
 func parse(t testing.TB, text string) *filter.Filter {

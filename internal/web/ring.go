@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,32 +33,60 @@ type EventQuery struct {
 	Limit                     int
 }
 
-// Ring keeps the newest events in memory.
+// Ring keeps the newest events in memory, and alerts for longer than the others.
 type Ring struct {
-	mu     sync.Mutex
-	blocks [][]byte // the oldest first
+	mu          sync.Mutex
+	all, alerts blocks
+}
+
+// blocks are lines, the oldest first.
+type blocks struct {
+	list   [][]byte
 	octets int
 }
 
-// maxRing bounds a ring, in octets.
-const maxRing = 16 << 20
+// Bounds of a ring, in octets.
+const (
+	maxRing   = 16 << 20
+	maxAlerts = 4 << 20
+)
+
+// isAlert is in the line of every alert, and of no other event: in a text the quotes
+// would be escaped.
+var isAlert = []byte(`,"alert":{`)
 
 // Append implements Events.
 func (g *Ring) Append(lines []byte, _ int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.blocks = append(g.blocks, bytes.Clone(lines))
-	for g.octets += len(lines); g.octets > maxRing && len(g.blocks) > 1; g.blocks = g.blocks[1:] {
-		g.octets -= len(g.blocks[0])
-		g.blocks[0] = nil
+	g.all.add(bytes.Clone(lines), maxRing)
+	if !bytes.Contains(lines, isAlert) {
+		return nil
+	}
+	for line := range bytes.Lines(lines) {
+		if bytes.Contains(line, isAlert) {
+			g.alerts.add(bytes.Clone(line), maxAlerts)
+		}
 	}
 	return nil
+}
+
+func (b *blocks) add(lines []byte, most int) {
+	b.list = append(b.list, lines)
+	for b.octets += len(lines); b.octets > most && len(b.list) > 1; b.list = b.list[1:] {
+		b.octets -= len(b.list[0])
+		b.list[0] = nil
+	}
 }
 
 // Find implements Events: the newest first.
 func (g *Ring) Find(ctx context.Context, q *EventQuery, f func(line []byte) error) (more bool, err error) {
 	g.mu.Lock()
-	blocks := g.blocks[:len(g.blocks):len(g.blocks)]
+	from := &g.all
+	if q.Kind == "alerts" {
+		from = &g.alerts
+	}
+	blocks := slices.Clone(from.list)
 	g.mu.Unlock()
 	n := 0
 	for i := len(blocks) - 1; i >= 0; i-- {

@@ -20,11 +20,11 @@ const (
 
 // stream sends live events (Server-Sent Events). It ends when the reader goes or does
 // not read, or the server ends.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	if s.Hub == nil {
 		return &problem{status: http.StatusServiceUnavailable, detail: "nothing is captured here: live events are at the dnshark that captures"}
 	}
-	f, err := streamFilter(r)
+	f, err := streamFilter(p.text("filter"))
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,7 @@ func appendBatch(dst, lines []byte) []byte {
 	return append(dst, "\n\n"...)
 }
 
-func streamFilter(r *http.Request) (*filter.Filter, error) {
-	text := r.URL.Query().Get("filter")
+func streamFilter(text string) (*filter.Filter, error) {
 	if text == "" {
 		return nil, nil
 	}

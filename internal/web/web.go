@@ -104,22 +104,25 @@ func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
 
 // routes need a token, where there are tokens.
 func (s *Server) routes() []route {
-	api := func(path string, h handler) route {
-		return route{"GET /api/v1/" + path, s.asking(problems(h))}
-	}
 	list := []route{
-		api("status", s.status),
-		api("events", s.events),
-		api("alerts", s.alerts),
-		api("top/{what}", s.top),
-		api("new", s.new),
-		api("history", s.history),
-		{"GET /api/v1/stream", problems(s.stream)},
 		{"GET /dnsdb/v2/ping", http.HandlerFunc(ping)},
 		{"GET /dnsdb/v2/rate_limit", http.HandlerFunc(rateLimit)},
 	}
 	for _, more := range []string{"", "/{type}", "/{type}/{bailiwick}"} {
 		list = append(list, route{"GET /dnsdb/v2/lookup/{what}/{by}/{value}" + more, s.asking(http.HandlerFunc(s.lookup))})
+	}
+	for _, e := range s.endpoints() {
+		h := problems(func(w http.ResponseWriter, r *http.Request) error {
+			p := read(r, e.params)
+			if p.err != nil {
+				return p.err
+			}
+			return e.handler(w, r, p)
+		})
+		if !e.free {
+			h = s.asking(h)
+		}
+		list = append(list, route{"GET /api/v1/" + e.path, h})
 	}
 	list = append(list, route{"GET /query/{value...}", s.asking(http.HandlerFunc(s.query))})
 	if s.Metrics != nil {
