@@ -28,8 +28,11 @@ import (
 type Hub struct {
 	audience atomic.Pointer[audience]
 
-	json output.Encoder // belongs to the line, as does one
-	one  event.Batch
+	// The line's.
+	json   output.Encoder
+	one    event.Batch
+	wanted []uint64 // readers, for each event of a batch
+	budget budget
 
 	output *sink.Output
 
@@ -69,8 +72,30 @@ type audience struct {
 }
 
 type readerFilter struct {
-	bit uint64
-	*filter.Filter
+	*Reader
+	spent time.Duration // the line's, since the audience is this one
+}
+
+// budget bounds what all filters together take of a live line's time: a part of it, and
+// more than that for a moment. When it is spent, the costliest reader must go: its
+// expression may be made to be slow.
+type budget struct {
+	patient bool
+	part    time.Duration // of a second
+	moment  time.Duration
+	debt    time.Duration
+	at      time.Time
+}
+
+// charge takes what filters spent until now. It reports whether that is too much.
+func (b *budget) charge(spent time.Duration, now time.Time) bool {
+	paid := time.Duration(float64(b.part) * now.Sub(b.at).Seconds())
+	b.debt, b.at = max(b.debt-paid, 0)+spent, now
+	if b.patient || b.debt <= b.moment {
+		return false
+	}
+	b.debt = 0
+	return true
 }
 
 // ErrReaders is returned when there are as many readers as there can be.
@@ -81,6 +106,7 @@ var ErrReaders = errors.New("too many readers of live events")
 // that, for what reads files can wait.
 func NewHub(events Events, host string, patient bool, log func(format string, args ...any)) *Hub {
 	h := &Hub{json: output.NewJSON(), next: &sink.Block{}}
+	h.budget = budget{patient: patient, part: 200 * time.Millisecond, moment: time.Second, at: time.Now()}
 	h.audience.Store(&audience{})
 	h.keep = sink.NewQueue(&keeper{events}, keepOctets, patient, log)
 	how := &sink.Kind{Options: []sink.Option{{Name: "linger", Type: "time", Default: linger}}}
@@ -129,17 +155,10 @@ func (m *mark) read(text []byte) {
 // it appends is for Deliver alone.
 func (h *Hub) Append(dst []byte, b *event.Batch) []byte {
 	a := h.audience.Load()
+	h.ask(a, b)
 	for i := range b.Events {
 		e := &b.Events[i]
-		if e.Kinds == 0 {
-			continue
-		}
-		m, kinds := mark{a.all, a.epoch, e.Time, sampleOf(e)}, e.Kinds
-		for i := range a.filters {
-			if f := &a.filters[i]; f.Match(e) {
-				m.wanted |= f.bit
-			}
-		}
+		m, kinds := mark{h.wanted[i], a.epoch, e.Time, sampleOf(e)}, e.Kinds
 		for left := kinds; left != 0; left &= left - 1 {
 			e.Kinds = left & -left
 			h.one.Events = b.Events[i : i+1]
@@ -150,6 +169,40 @@ func (h *Hub) Append(dst []byte, b *event.Batch) []byte {
 	}
 	h.one.Events = nil
 	return dst
+}
+
+// ask fills h.wanted.
+func (h *Hub) ask(a *audience, b *event.Batch) {
+	h.wanted = h.wanted[:0]
+	for range b.Events {
+		h.wanted = append(h.wanted, a.all)
+	}
+	if len(a.filters) == 0 {
+		return
+	}
+	begin := time.Now()
+	last := begin
+	costliest := &a.filters[0]
+	for i := range a.filters {
+		r := &a.filters[i]
+		if r.costly.Load() {
+			continue
+		}
+		for i := range b.Events {
+			if e := &b.Events[i]; e.Kinds != 0 && r.f.Match(e) {
+				h.wanted[i] |= 1 << r.place
+			}
+		}
+		now := time.Now()
+		if r.spent += now.Sub(last); r.spent > costliest.spent || costliest.costly.Load() {
+			costliest = r
+		}
+		last = now
+	}
+	if h.budget.charge(last.Sub(begin), last) {
+		costliest.costly.Store(true)
+		costliest.wakeUp()
+	}
 }
 
 // Deliver implements sink.Sink.
@@ -210,7 +263,8 @@ type Reader struct {
 
 	f *filter.Filter // nil: all events; the line's
 
-	ready chan struct{} // something came
+	costly atomic.Bool   // f takes too long, and is asked no more
+	ready  chan struct{} // something came
 
 	mu    sync.Mutex
 	lines []byte
@@ -250,7 +304,7 @@ func (h *Hub) publish() {
 		case r.f == nil:
 			a.all |= 1 << i
 		default:
-			a.filters = append(a.filters, readerFilter{1 << i, r.f})
+			a.filters = append(a.filters, readerFilter{Reader: r})
 		}
 	}
 	h.audience.Store(a)
@@ -284,6 +338,9 @@ func (r *Reader) wakeUp() {
 
 // Ready is sent to when there may be something to Take.
 func (r *Reader) Ready() <-chan struct{} { return r.ready }
+
+// Costly reports that the filter takes too long: nothing more comes.
+func (r *Reader) Costly() bool { return r.costly.Load() }
 
 // Take appends at most n lines to dst, and returns how many events this reader lost
 // before them since it took last.

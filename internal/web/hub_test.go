@@ -186,6 +186,50 @@ func TestHubSlowReader(t *testing.T) {
 	}
 }
 
+// An expression that takes too much of the line's time is asked no more; who reads
+// with others goes on.
+func TestHubCostlyFilter(t *testing.T) {
+	h, _ := newHub(t)
+	h.budget = budget{part: 0, moment: 0, at: time.Now()}
+	l := serveWith(t, "127.0.0.1:0", func(s *Server) { s.Hub = h })
+	base := "http://" + l.Addr().String() + "/api/v1/stream"
+	costly := listen(t.Context(), t, http.DefaultClient, base+"?filter="+url.QueryEscape(`qname matches "(a|b|c)*d"`))
+	all := join(t, h, nil)
+	tell(t, h, answers(t, "ad.test."))
+	for {
+		m, ok := <-costly
+		if !ok {
+			t.Fatal("no error came")
+		}
+		if m == (message{"error", `{"detail":"the filter takes too long"}`}) {
+			break
+		}
+	}
+	testkit.Eventually(t, 30*time.Second, "the reader to leave", func() bool { return h.Readers() == 1 })
+	tell(t, h, answers(t, "b.test."))
+	if got := names(t, all); got != "ad.test b.test" {
+		t.Error(got)
+	}
+
+	b := budget{part: time.Second / 5, moment: time.Second / 5, at: time.Unix(0, 0)}
+	for i, c := range []struct {
+		at    time.Duration
+		spent time.Duration
+		want  bool
+	}{
+		{time.Second, 150 * time.Millisecond, false}, {1500 * time.Millisecond, 100 * time.Millisecond, false}, {1600 * time.Millisecond, 100 * time.Millisecond, true},
+		{1600 * time.Millisecond, 200 * time.Millisecond, false}, {10 * time.Second, 200 * time.Millisecond, false}, {10 * time.Second, 1, true},
+	} {
+		if got := b.charge(c.spent, time.Unix(0, int64(c.at))); got != c.want {
+			t.Errorf("%d: %v", i, got)
+		}
+	}
+	b.patient = true
+	if b.charge(time.Hour, time.Unix(11, 0)) {
+		t.Error("who reads files can wait")
+	}
+}
+
 // The line pays for no memory.
 func TestHubNoAllocation(t *testing.T) {
 	h, _ := newHub(t)

@@ -71,7 +71,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, p *parameters) e
 			lines, lost = reader.Take(lines[:0], batchEvents)
 			out = appendBatch(appendLost(out[:0], lost), lines)
 		}
-		if send() != nil {
+		costly := reader.Costly()
+		if costly {
+			out = append(out, "event: error\ndata: {\"detail\":\"the filter takes too long\"}\n\n"...)
+		}
+		if send() != nil || costly {
 			return nil
 		}
 		select {
