@@ -154,6 +154,9 @@ func (s *serving) both(ctx context.Context, server *web.Server, l net.Listener, 
 func (o *options) serveSource(files []string) (func(context.Context) error, error) {
 	if len(files) > 0 {
 		o.observer = "both"
+		if _, err := o.match(); err != nil {
+			return nil, err
+		}
 		return func(ctx context.Context) error {
 			return o.run(ctx, pcap.New(files, pcap.Options{Stdin: o.std.in}), false)
 		}, o.check()
