@@ -318,6 +318,10 @@ func (a *Access) login(w http.ResponseWriter, r *http.Request) error {
 		Token string `json:"token"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return tooLarge
+		}
 		return badRequest(`want {"token": "..."}`)
 	}
 	role := a.roleOf(body.Token)

@@ -80,7 +80,7 @@ func (g *guard) check(r *http.Request) (Role, *problem) {
 	case foreign(r, open):
 		return NoRole, &problem{status: http.StatusForbidden, detail: "a page of another site asks"}
 	case r.ContentLength > maxBody:
-		return NoRole, &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a body has at most %d octets", maxBody)}
+		return NoRole, tooLarge
 	case r.Header.Get("Content-Encoding") != "":
 		return NoRole, &problem{status: http.StatusUnsupportedMediaType, detail: "bodies are not compressed"}
 	case slices.Contains(strings.Split(r.URL.Path, "/"), ".."):
@@ -97,6 +97,8 @@ func (g *guard) check(r *http.Request) (Role, *problem) {
 	}
 	return role, nil
 }
+
+var tooLarge = &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a body has at most %d octets", maxBody)}
 
 func isReading(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead

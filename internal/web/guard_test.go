@@ -196,6 +196,7 @@ func TestGuardLimits(t *testing.T) {
 		{request{method: "POST", path: "/login", body: io.LimitReader(zeros{}, 1<<30), length: 1 << 30}, 413},
 		{request{method: "POST", path: "/login", body: bytes.NewReader(zipped.Bytes()), headers: map[string]string{"Content-Encoding": "gzip"}}, 415},
 		{request{method: "POST", path: "/login", body: strings.NewReader(`{"token":"` + strings.Repeat("x", maxBody) + `"`)}, 413},
+		{request{method: "POST", path: "/login", body: io.MultiReader(strings.NewReader(`{"token":"`), letters{})}, 413}, // chunks that never end
 		{request{method: "POST", path: "/login", body: strings.NewReader("no JSON")}, 400},
 		{request{path: "/api/v1/status", headers: map[string]string{"X": strings.Repeat("x", 1<<20)}}, 431},
 		{request{path: "/query/" + strings.Repeat("x", 1<<20)}, 431},
@@ -234,6 +235,10 @@ func TestGuardLimits(t *testing.T) {
 		response.Body.Close()
 	}
 }
+
+type letters struct{}
+
+func (letters) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte{'x'}, len(p))), nil }
 
 type zeros struct{}
 
