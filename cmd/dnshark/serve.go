@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +32,7 @@ type serving struct {
 	hub    *web.Hub
 	report atomic.Pointer[reporter] // since capture began
 	ended  atomic.Bool              // there is nothing more to capture
+	log    func(format string, args ...any)
 }
 
 func (s *serving) add(f *pflag.FlagSet) {
@@ -84,6 +84,7 @@ captured: another dnshark writes the store. With -r a capture file is read inste
 
 func runServe(ctx context.Context, o *options, s *serving) error {
 	var capture func(context.Context) error
+	s.log = o.logger("serve")
 	if !s.noCapture {
 		o.serve = s
 		var err error
@@ -111,7 +112,7 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 			return err
 		}
 		server.Events = &web.Ring{}
-		s.hub = web.NewHub(server.Events, o.host, len(s.files) > 0, o.logger("serve"))
+		s.hub = web.NewHub(server.Events, o.host, len(s.files) > 0, s.log)
 		server.Hub = s.hub
 		server.Metrics = (&metrics.Server{Snapshot: s.snapshot, Version: versionText()}).Handler()
 	}
@@ -142,6 +143,11 @@ func (s *serving) both(ctx context.Context, server *web.Server, l net.Listener, 
 		s.ended.Store(true)
 	}
 	switch {
+	case errors.Is(err, pcap.ErrCut):
+		// What was in the file before its end is there.
+		s.log("%v", err)
+		s.report.Load().answerUntil(ctx)
+		err = withExit(exitCut, err)
 	case err != nil, capture != nil && len(s.files) == 0:
 		cancel()
 	case capture != nil:
@@ -193,8 +199,10 @@ func (s *serving) statusFunc(o *options) func(context.Context) web.Status {
 	started := time.Now().UTC()
 	source := "what another dnshark captures"
 	switch {
-	case len(s.files) > 0:
-		source = strings.Join(s.files, ", ")
+	case len(s.files) == 1:
+		source = s.files[0]
+	case len(s.files) > 1:
+		source = fmt.Sprintf("%d capture files", len(s.files))
 	case o.iface != "":
 		source = "interface " + o.iface
 	case !s.noCapture:

@@ -180,7 +180,7 @@ func TestLiveServeUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	testkit.Eventually(t, 30*time.Second, "streams and questions", func() bool { return streams.Load() == 64 && asked.Load() > 8 })
+	testkit.Eventually(t, 30*time.Second, "streams and questions", func() bool { return streams.Load() >= 64 && asked.Load() > 8 })
 	const n = 2000
 	for i := range n {
 		m := new(dns.Msg)
