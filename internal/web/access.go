@@ -320,7 +320,7 @@ func (a *Access) login(w http.ResponseWriter, r *http.Request) error {
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return tooLarge
+			return errTooLarge
 		}
 		return badRequest(`want {"token": "..."}`)
 	}

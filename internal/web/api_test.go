@@ -102,8 +102,8 @@ func TestOpenAPI(t *testing.T) {
 	all := described.Components.Schemas
 	var routes []string
 	for _, r := range (&Server{}).routes() {
-		if path, ok := strings.CutPrefix(r.pattern, "GET /api/"); ok {
-			routes = append(routes, "/api/"+path)
+		if path, ok := strings.CutPrefix(r.pattern, "GET /api/v1/"); ok {
+			routes = append(routes, "/api/v1/"+path)
 		}
 	}
 	if got := slices.Sorted(maps.Keys(described.Paths)); !slices.Equal(got, slices.Sorted(slices.Values(routes))) {

@@ -80,11 +80,11 @@ func (g *guard) check(r *http.Request) (Role, *problem) {
 	case foreign(r, open):
 		return NoRole, &problem{status: http.StatusForbidden, detail: "a page of another site asks"}
 	case r.ContentLength > maxBody:
-		return NoRole, tooLarge
+		return NoRole, errTooLarge
 	case r.Header.Get("Content-Encoding") != "":
 		return NoRole, &problem{status: http.StatusUnsupportedMediaType, detail: "bodies are not compressed"}
 	case slices.Contains(strings.Split(r.URL.Path, "/"), ".."):
-		return NoRole, &problem{status: http.StatusNotFound, detail: "no such path"}
+		return NoRole, errNoSuchPath
 	case open:
 		return NoRole, nil
 	}
@@ -98,7 +98,9 @@ func (g *guard) check(r *http.Request) (Role, *problem) {
 	return role, nil
 }
 
-var tooLarge = &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a body has at most %d octets", maxBody)}
+var errNoSuchPath = &problem{status: http.StatusNotFound, detail: "no such path"}
+
+var errTooLarge = &problem{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("a body has at most %d octets", maxBody)}
 
 func isReading(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead

@@ -201,7 +201,7 @@ func TestGuardLimits(t *testing.T) {
 		{request{path: "/api/v1/status", headers: map[string]string{"X": strings.Repeat("x", 1<<20)}}, 431},
 		{request{path: "/query/" + strings.Repeat("x", 1<<20)}, 431},
 		{request{path: "/..%2fetc/passwd"}, 404}, {request{path: "/%2e%2e/%2e%2e/etc"}, 404},
-		{request{path: "/debug/pprof/heap"}, 404}, {request{path: "/debug/vars"}, 404}, {request{path: "/pprof"}, 404},
+		{request{path: "/debug/pprof/heap"}, 404}, {request{path: "/debug/vars"}, 404}, {request{path: "/pprof"}, 404}, {request{path: "/api/v1/nothing"}, 404},
 		{request{path: "/api/v1/events?limit=1001"}, 400}, {request{path: "/api/v1/events?limit=0"}, 400}, {request{path: "/api/v1/top/names?limit=1000000"}, 400},
 		{request{path: "/api/v1/history?q=*.test&limit=100000"}, 400}, {request{path: "/api/v1/history?q=*.test&limit=10"}, 200},
 		{request{path: "/api/v1/status?x=1"}, 400}, {request{path: "/api/v1/new?since=1h&since=2h"}, 400}, {request{path: "/api/v1/new?since=%zz"}, 400},

@@ -97,6 +97,8 @@ func (s *Server) openRoutes(a *Access) []route {
 	return list
 }
 
+func noSuchPath(http.ResponseWriter, *http.Request) error { return errNoSuchPath }
+
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
 	_, err := io.WriteString(w, "ok\n")
 	return err
@@ -105,6 +107,9 @@ func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
 // routes need a token, where there are tokens.
 func (s *Server) routes() []route {
 	list := []route{
+		// What is no page of ours: pages begin at /.
+		{"GET /api/", problems(noSuchPath)},
+		{"GET /debug/", problems(noSuchPath)},
 		{"GET /dnsdb/v2/ping", http.HandlerFunc(ping)},
 		{"GET /dnsdb/v2/rate_limit", http.HandlerFunc(rateLimit)},
 	}
