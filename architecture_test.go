@@ -54,6 +54,9 @@ var mayImport = map[string][]string{
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 	"internal/testkit/asker":   {},
+
+	"internal/store/clickhouse": {"dnswire", "event", "internal/store"},
+	"internal/store/storetest":  {"dnswire", "event", "internal/store"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -35,6 +35,7 @@ ping:iputils-ping
 tmux:tmux
 jq:jq
 clickhouse-server:clickhouse-server
+java:openjdk-17-jre-headless
 '
 
 missing=
@@ -51,19 +52,23 @@ ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || missing="$missing rsyslog
 lib=/usr/local/lib/dnshark-tests
 unpack=
 for entry in systemd-resolved:systemd-resolved,libsystemd-shared docker:docker.io \
-	podman:podman,conmon,libgpgme11,libassuan0,libsubid4; do
+	podman:podman,conmon,libgpgme11,libassuan0,libsubid4 \
+	zookeeper:libzookeeper-java,libslf4j-java,libnetty-java,libdropwizard-metrics-java,libsnappy-java,libcommons-cli-java,liblog4j1.2-java; do
 	[ -d "$lib/${entry%%:*}" ] || unpack="$unpack $entry"
 done
 
-# The reader of Parquet files: a database, with its binary in the package.
-duckdb=$lib/duckdb
-[ -d $duckdb ] || unpack="$unpack duckdb"
+# Of npm, with their binaries in the package: the reader of Parquet files, and the
+# ClickHouse of today. name:module
+fetch=
+for entry in duckdb:@duckdb/node-api@1.5.6-r.1 chdb:chdb@3.4.0; do
+	[ -d "$lib/${entry%%:*}" ] || fetch="$fetch $entry"
+done
 
 # The OpenTelemetry Collector, which takes three minutes.
 otelcol=
 ls $lib/otelcol-* >/dev/null 2>&1 || otelcol=" otelcol"
 
-missing=$missing$unpack$otelcol
+missing=$missing$unpack$fetch$otelcol
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "not installed (needs root and apt-get):$missing; tests that need them say so" >&2
@@ -79,21 +84,20 @@ if [ ! -e $policy ]; then
 	trap 'rm -f $policy' EXIT
 fi
 mkdir -p $lib
-if [ ! -d $duckdb ]; then
+for entry in $fetch; do
 	fetched=$(mktemp -d)
-	if npm install --silent --no-audit --no-fund --prefix "$fetched" @duckdb/node-api@1.5.6-r.1 >/dev/null 2>&1; then
-		mv "$fetched" $duckdb
+	if npm install --silent --no-audit --no-fund --prefix "$fetched" "${entry#*:}" >/dev/null 2>&1; then
+		mv "$fetched" "$lib/${entry%%:*}"
 	else
 		rm -rf "$fetched"
-		echo "not installed: DuckDB, which needs npm" >&2
+		echo "not installed: ${entry%%:*}, which needs npm" >&2
 	fi
-fi
+done
 if [ -n "$otelcol" ] && ! scripts/build-receiver.sh otelcol $lib >&2; then
 	echo "not installed: the OpenTelemetry Collector, which could not be built" >&2
 fi
 missing=${missing%"$otelcol"}
-missing=${missing%"$unpack"}
-unpack=${unpack% duckdb}
+missing=${missing%"$unpack$fetch"}
 [ -n "$missing$unpack" ] || exit 0
 apt-get update -qq
 for entry in $unpack; do

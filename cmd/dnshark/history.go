@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/line"
 	"github.com/dnshark-io/dnshark/internal/store"
+	"github.com/dnshark-io/dnshark/internal/store/clickhouse"
 )
 
 // storeOptions say where the history is and how much of it is kept.
@@ -24,7 +26,7 @@ type storeOptions struct {
 }
 
 func (s *storeOptions) add(f *pflag.FlagSet) {
-	f.StringVar(&s.dir, "store", "", "keep the history of answers that are shown in a `DIR`, for dnshark history, top, new and serve")
+	f.StringVar(&s.dir, "store", "", "keep the history of answers that are shown in a `DIR`, or of many hosts in ClickHouse (clickhouse://USER@HOST/DATABASE), for dnshark history, top, new and serve")
 	f.StringVar(&s.age, "store-age", "", "remove from the history what was not seen for this `TIME`, as 90d (default: never)")
 	f.Int64Var(&s.size, "store-size", 4096, "remove the oldest of the history when it has more than about this many `MIB`")
 }
@@ -42,6 +44,26 @@ func (s *storeOptions) parse() (o store.Options, err error) {
 	return o, nil
 }
 
+// openHistory opens the store for writing, or for look-ups alone.
+func (o *options) openHistory(settings store.Options, write bool) (s store.Store, err error) {
+	switch where := o.history.dir; {
+	case strings.Contains(where, "://") && settings.Age != 0:
+		return nil, usagef("--store-age: ClickHouse removes what is old by the TTL of its tables (dnshark store ddl)")
+	case strings.Contains(where, "://"):
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		s, err = clickhouse.Open(ctx, where)
+	case write:
+		s, err = store.Open(where, settings)
+	default:
+		s, err = store.OpenReader(where)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--store: %w", err)
+	}
+	return s, nil
+}
+
 // openStore appends the stage that keeps the history, when there is one. The
 // returned function writes what waits; it may be called again.
 func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finish func() error, err error) {
@@ -49,9 +71,9 @@ func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finis
 	if err != nil || o.history.dir == "" {
 		return func() error { return nil }, err
 	}
-	s, err := store.Open(o.history.dir, settings)
+	s, err := o.openHistory(settings, true)
 	if err != nil {
-		return nil, fmt.Errorf("--store: %w", err)
+		return nil, err
 	}
 	r.history = store.NewStage(s, o.host)
 	r.history.Wait = !live
@@ -71,11 +93,7 @@ func (o *options) readStore() (store.Store, error) {
 	if o.history.dir == "" {
 		return nil, usagef("which history? --store DIR says where it is")
 	}
-	s, err := store.OpenReader(o.history.dir)
-	if err != nil {
-		return nil, fmt.Errorf("--store: %w", err)
-	}
-	return s, nil
+	return o.openHistory(store.Options{}, false)
 }
 
 // span is the flags --since, --until and --limit.

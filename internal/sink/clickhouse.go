@@ -77,6 +77,10 @@ func openClickHouse(t *Target) (Sink, error) {
 			s.query.Set(name, value)
 		}
 	}
+	if s.deduplicate {
+		// A block that comes again is also looked for where the history's views put it.
+		s.query.Set("deduplicate_blocks_in_dependent_materialized_views", "1")
+	}
 	var err error
 	if s.client, err = t.httpClient(); err != nil {
 		return nil, err
@@ -132,17 +136,49 @@ func (s *clickhouseSink) appendRow(dst []byte, b *Block, i int, line []byte) []b
 			dst = append(append(append(append(dst, `,"`...), column.name...), `":`...), column.value...)
 		}
 	}
-	dst = append(dst, `,"answers":[`...)
-	n := 0
-	for record := range elements(f.answers) {
-		if data := get(record, "data"); data != nil {
-			if n++; n > 1 {
+	dst = appendRecords(dst, f.answers)
+	if zone := zone(f.authority); zone != nil {
+		dst = append(append(dst, `,"zone":`...), zone...)
+	}
+	return append(appendString(append(dst, `,"json":`...), line), '}')
+}
+
+// appendRecords appends data, owners and types of records that have data.
+func appendRecords(dst, records []byte) []byte {
+	for i, column := range [...]string{`,"answers":[`, `],"answer_names":[`, `],"answer_types":[`} {
+		dst = append(dst, column...)
+		empty := len(dst)
+		for record := range elements(records) {
+			data, class, typ := get(record, "data"), get(record, "class"), get(record, "type")
+			if data == nil {
+				continue
+			}
+			if len(dst) > empty {
 				dst = append(dst, ',')
 			}
-			dst = append(dst, data...)
+			switch {
+			case i == 0:
+				dst = append(dst, data...)
+			case i == 1:
+				dst = append(dst, get(record, "name")...)
+			case string(class) == `"IN"`:
+				dst = append(dst, typ...)
+			default:
+				dst = appendString(dst, []byte(text(class)+" "+text(typ)))
+			}
 		}
 	}
-	return append(appendString(append(dst, `],"json":`...), line), '}')
+	return append(dst, ']')
+}
+
+// zone returns the owner of the first SOA or NS record.
+func zone(authority []byte) []byte {
+	for record := range elements(authority) {
+		if t := string(get(record, "type")); t == `"SOA"` || t == `"NS"` {
+			return get(record, "name")
+		}
+	}
+	return nil
 }
 
 // clickhouseCode is what an answer with an error begins with.
@@ -167,7 +203,7 @@ func clickhouseError(answer []byte, err error) error {
 	if slices.Contains(clickhouseRows, string(code[1])) {
 		return Permanent(status)
 	}
-	if strings.Contains(string(answer), "insert_deduplication_token") {
+	if strings.Contains(string(answer), "dedup") {
 		return fmt.Errorf("say deduplicate=no to this server: %w", status)
 	}
 	var wait *after

@@ -1,127 +1,27 @@
 package sink
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	tables "github.com/dnshark-io/dnshark/internal/store/clickhouse"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
-// clickhouseServer is Debian's ClickHouse (18.16) on a port of its own.
-type clickhouseServer struct {
-	t    testing.TB
-	dir  string
-	url  string
-	stop func()
-}
-
-const clickhouseConfig = `<?xml version="1.0"?>
-<yandex>
- <logger><level>warning</level><log>DIR/log</log><errorlog>DIR/errors</errorlog></logger>
- <http_port>%d</http_port><tcp_port>%d</tcp_port><listen_host>127.0.0.1</listen_host>
- <mark_cache_size>67108864</mark_cache_size>
- <path>DIR/data/</path><tmp_path>DIR/tmp/</tmp_path><user_files_path>DIR/files/</user_files_path>
- <format_schema_path>DIR/schemas/</format_schema_path>
- <users_config>users.xml</users_config><default_profile>default</default_profile><default_database>default</default_database>
- <remote_servers></remote_servers>
-</yandex>`
-
-const clickhouseUsers = `<?xml version="1.0"?>
-<yandex>
- <profiles><default></default></profiles>
- <users><agent><password>p a+s:s/@%</password><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></agent></users>
- <quotas><default></default></quotas>
-</yandex>`
-
-func newClickHouse(t testing.TB) *clickhouseServer {
+// createTable makes the documented tables, for ClickHouse 18.16.
+func createTable(t testing.TB, server *testkit.ClickHouse) {
 	t.Helper()
-	testkit.NeedPrograms(t, "clickhouse-server")
-	s := &clickhouseServer{t: t, dir: t.TempDir(), stop: func() {}}
-	ports := freePorts(t, 2)
-	s.url = fmt.Sprintf("127.0.0.1:%d", ports[0])
-	config := strings.ReplaceAll(fmt.Sprintf(clickhouseConfig, ports[0], ports[1]), "DIR", s.dir)
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(s.dir, "config.xml"), []byte(config), 0o600),
-		os.WriteFile(filepath.Join(s.dir, "users.xml"), []byte(clickhouseUsers), 0o600),
-	); err != nil {
+	var ddl strings.Builder
+	if err := (&tables.DDL{Plain: true}).Print(&ddl); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
-	t.Cleanup(func() { s.stop() })
-	return s
-}
-
-func (s *clickhouseServer) start() {
-	s.t.Helper()
-	c := exec.Command("clickhouse-server", "--config-file="+filepath.Join(s.dir, "config.xml"))
-	var said bytes.Buffer
-	c.Dir, c.Stdout, c.Stderr = s.dir, &said, &said
-	if err := c.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.stop = func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-		s.stop = func() {}
-	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if answer, err := http.Get("http://" + s.url + "/ping"); err == nil {
-			answer.Body.Close()
-			return
-		}
-		if time.Now().After(end) {
-			s.stop()
-			s.t.Fatalf("the server does not start: %s", said.Bytes())
-		}
-	}
-}
-
-func (s *clickhouseServer) ask(query string) string {
-	s.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, "http://"+s.url+"/", strings.NewReader(query))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.SetBasicAuth("agent", "p a+s:s/@%")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		s.t.Fatalf("%s: %v %s", query, err, text)
-	}
-	return strings.TrimSuffix(string(text), "\n")
-}
-
-// createTable makes the documented table, but for what ClickHouse 18.16 does not know.
-func (s *clickhouseServer) createTable() {
-	s.t.Helper()
-	ddl, err := os.ReadFile("../../docs/clickhouse.sql")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	text := string(ddl)
-	for _, r := range [][2]string{
-		{`--.*\n`, ""}, {`CODEC\(.*\),`, ","}, {`DateTime64\(9, 'UTC'\)`, "DateTime"}, {`LowCardinality\((\w+)\)`, "$1"},
-		{`,\s*INDEX .*`, ""}, {`TTL .*`, ""}, {`SETTINGS .*`, ""}, {`;`, ""},
-	} {
-		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
-	}
-	s.ask(text)
+	server.Run(ddl.String())
 }
 
 const clickhouseUser = "agent:${CLICKHOUSE_PASSWORD}@"
@@ -155,48 +55,48 @@ var hostileNames = []string{
 
 // Every column has its fact, and names stay names.
 func TestClickHouseColumns(t *testing.T) {
-	server := newClickHouse(t)
-	t.Setenv("CLICKHOUSE_PASSWORD", "p a+s:s/@%")
-	server.createTable()
+	server := testkit.StartClickHouse(t)
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	createTable(t, server)
 	for _, compression := range []string{"gzip", "none"} {
-		s, _ := open(t, "clickhouse://"+clickhouseUser+server.url+"?deduplicate=no&compression="+compression)
+		s, _ := open(t, "clickhouse://"+clickhouseUser+server.Address+"?deduplicate=no&compression="+compression)
 		if err := errors.Join(deliver(t, s, events(hostileNames...)), s.Close()); err != nil {
 			t.Fatal(err)
 		}
 		var row map[string]any
-		if err := json.Unmarshal([]byte(server.ask(`SELECT * FROM dnshark WHERE event_id = 'host-0123abcd-t-1' FORMAT JSONEachRow`)), &row); err != nil {
+		if err := json.Unmarshal([]byte(server.Ask(`SELECT * FROM dnshark WHERE event_id = 'host-0123abcd-t-1' FORMAT JSONEachRow`)), &row); err != nil {
 			t.Fatal(err)
 		}
-		want := `map[answers:[192.0.2.80 "x\"y"] attribution:query_egress client:2001:db8::1 client_port:40000 comm:dig container:c0ffee container_name:c ` +
+		want := `map[answer_names:[a a] answer_types:[A TXT] answers:[192.0.2.80 "x\"y"] attribution:query_egress client:2001:db8::1 client_port:40000 comm:dig container:c0ffee container_name:c ` +
 			`event:net_packet_dns_response event_id:host-0123abcd-t-1 exe:/usr/bin/dig host:h id:1 image:i json:` + dnsEvent(hostileNames[0]) +
 			` latency_us:<nil> namespace:n observer:client opcode:QUERY pid:15588 pod:p protocol:17 qname:a","event":"x qtype:A rcode:NXDOMAIN ` +
-			`server:192.0.2.53 server_port:53 state:answered time:2026-11-23 00:41:13 uid:0 unit:dig.service user:root]`
+			`server:192.0.2.53 server_port:53 state:answered time:2026-11-23 00:41:13 uid:0 unit:dig.service user:root zone:]`
 		if got := fmt.Sprint(row); got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
 		for i, name := range hostileNames {
 			id := fmt.Sprintf("host-0123abcd-t-%d", 1+i)
-			if got := server.ask("SELECT qname, json FROM dnshark WHERE event_id = '" + id + "' FORMAT TSVRaw"); got != name+"\t"+dnsEvent(name) {
+			if got := server.Ask("SELECT qname, json FROM dnshark WHERE event_id = '" + id + "' FORMAT TSVRaw"); got != name+"\t"+dnsEvent(name) {
 				t.Errorf("%s: %q", id, got)
 			}
 		}
-		if n := server.ask("SELECT count() FROM dnshark"); n != fmt.Sprint(len(hostileNames)) {
+		if n := server.Ask("SELECT count() FROM dnshark"); n != fmt.Sprint(len(hostileNames)) {
 			t.Error(n)
 		}
-		server.ask("TRUNCATE TABLE dnshark")
+		server.Ask("TRUNCATE TABLE dnshark")
 	}
 }
 
 // The server is killed while events come, twice. Nothing is lost.
 func TestClickHouseRestart(t *testing.T) {
-	server := newClickHouse(t)
-	t.Setenv("CLICKHOUSE_PASSWORD", "p a+s:s/@%")
-	server.ask("CREATE TABLE `a\\`b` (event_id String, n UInt64, name String) ENGINE = MergeTree ORDER BY n")
-	s, _ := open(t, "clickhouse://"+clickhouseUser+server.url+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b&settings=max_threads=1,max_insert_threads=1")
+	server := testkit.StartClickHouse(t)
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	server.Ask("CREATE TABLE `a\\`b` (event_id String, n UInt64, name String) ENGINE = MergeTree ORDER BY n")
+	s, _ := open(t, "clickhouse://"+clickhouseUser+server.Address+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b&settings=max_threads=1,max_insert_threads=1")
 	if err := deliver(t, s, block(1, 1)); err == nil || !strings.Contains(err.Error(), "max_insert_threads") || isPermanent(err) {
 		t.Error(err) // 18.16 has no such setting
 	}
-	s, _ = open(t, "clickhouse://"+clickhouseUser+server.url+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b")
+	s, _ = open(t, "clickhouse://"+clickhouseUser+server.Address+"?deduplicate=no&timeout=5s&format=eve&rows=format&table=a%60b")
 	q := newRestartSpool(t, s)
 	const blocks, each = 300, 200
 	for i := range blocks {
@@ -204,8 +104,8 @@ func TestClickHouseRestart(t *testing.T) {
 		time.Sleep(2 * time.Millisecond)
 		if i%100 == 50 {
 			eventually(t, "something delivered", func() bool { return q.Stats().Delivered > 1000 })
-			server.stop()
-			server.start()
+			server.Stop()
+			server.Start()
 		}
 	}
 	q.settle()
@@ -215,33 +115,33 @@ func TestClickHouseRestart(t *testing.T) {
 	if stats := q.Stats(); stats.Delivered != blocks*each || stats.Events != blocks*each {
 		t.Errorf("%+v", stats)
 	}
-	if got := server.ask("SELECT uniqExact(event_id), min(n), max(n), uniqExact(n) FROM `a\\`b`"); got != "60000\t1\t60000\t60000" {
+	if got := server.Ask("SELECT uniqExact(event_id), min(n), max(n), uniqExact(n) FROM `a\\`b`"); got != "60000\t1\t60000\t60000" {
 		t.Error(got)
 	}
-	t.Logf("%s rows, %d retries", server.ask("SELECT count() FROM `a\\`b`"), q.Stats().Retries)
+	t.Logf("%s rows, %d retries", server.Ask("SELECT count() FROM `a\\`b`"), q.Stats().Retries)
 }
 
 // What is wrong with one row costs that row; what is wrong with the table costs none.
 func TestClickHouseErrors(t *testing.T) {
-	server := newClickHouse(t)
-	t.Setenv("CLICKHOUSE_PASSWORD", "p a+s:s/@%")
-	server.ask("CREATE TABLE t (event_id String, n UInt8) ENGINE = MergeTree ORDER BY n")
+	server := testkit.StartClickHouse(t)
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	server.Ask("CREATE TABLE t (event_id String, n UInt8) ENGINE = MergeTree ORDER BY n")
 	b := &Block{First: 1, Events: 4, source: "s-", Text: []byte(`{"n":1}` + "\n" + `{"n":"no"}` + "\n" + `{"n":3}` + "\n" + `{"n":[4]}` + "\n")}
-	url := "clickhouse://" + clickhouseUser + server.url + "?format=eve&rows=format&table=t"
+	url := "clickhouse://" + clickhouseUser + server.Address + "?format=eve&rows=format&table=t"
 	s, _ := open(t, url+"&deduplicate=no")
 	var p *partly
 	if err := deliver(t, s, b); !errors.As(err, &p) || p.refused != 2 {
 		t.Error(err)
 	}
-	if got := server.ask("SELECT event_id, n FROM t ORDER BY n FORMAT CSV"); got != `"s-1",1`+"\n"+`"s-3",3` {
+	if got := server.Ask("SELECT event_id, n FROM t ORDER BY n FORMAT CSV"); got != `"s-1",1`+"\n"+`"s-3",3` {
 		t.Error(got)
 	}
 	for options, want := range map[string]string{
-		url:                                   "say deduplicate=no",
-		url + "x&deduplicate=no":              "404 Not Found: Code: 60",
-		url + "&database=x&deduplicate=no":    "Code: 81",
-		"clickhouse://u:s3cret@" + server.url: "401 Unauthorized: Code: 192",
-		"clickhouse://" + clickhouseUser + server.url + "?deduplicate=no&compression=zstd": "",
+		url:                                "say deduplicate=no",
+		url + "x&deduplicate=no":           "404 Not Found: Code: 60",
+		url + "&database=x&deduplicate=no": "Code: 81",
+		"clickhouse://u:s3cret@" + server.Address:                                              "401 Unauthorized: Code: 192",
+		"clickhouse://" + clickhouseUser + server.Address + "?deduplicate=no&compression=zstd": "",
 	} {
 		s, _ := open(t, options)
 		err := deliver(t, s, events("a"))
@@ -293,11 +193,11 @@ func TestClickHouseToken(t *testing.T) {
 }
 
 func clickhouseStandIn(t *testing.T) (string, func() []string) {
-	server := newClickHouse(t)
-	t.Setenv("CLICKHOUSE_PASSWORD", "p a+s:s/@%")
-	server.createTable()
-	return "clickhouse://" + clickhouseUser + server.url + "?deduplicate=no", func() (list []string) {
-		for row := range strings.Lines(server.ask("SELECT event_id, json FROM dnshark FORMAT TSVRaw") + "\n") {
+	server := testkit.StartClickHouse(t)
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	createTable(t, server)
+	return "clickhouse://" + clickhouseUser + server.Address + "?deduplicate=no", func() (list []string) {
+		for row := range strings.Lines(server.Ask("SELECT event_id, json FROM dnshark FORMAT TSVRaw") + "\n") {
 			if id, line, ok := strings.Cut(strings.TrimSuffix(row, "\n"), "\t"); ok {
 				list = append(list, withID(id, line))
 			}

@@ -15,7 +15,7 @@ type facts struct {
 	protocol                                   []byte
 	id, opcode, rcode                          []byte
 	qname, qtype                               []byte
-	answers                                    []byte // array of records
+	answers, authority                         []byte // arrays of records
 	state, latency                             []byte
 	attribution, pid, uid, user, comm, exe     []byte
 	unit, container, containerName, image      []byte
@@ -84,6 +84,8 @@ func (f *facts) readDNS(object []byte) {
 			}
 		case "answer":
 			f.answers = value
+		case "authority":
+			f.authority = value
 		}
 	}
 	if !response {

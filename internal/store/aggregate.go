@@ -31,7 +31,7 @@ const entryOctets = 128
 // way to the store.
 const maxOctets = 16 << 20
 
-// commitEvery is how long an event waits in memory.
+// commitEvery is how long an event waits in memory, if the store has no Pace.
 const commitEvery = 150 * time.Millisecond
 
 const hour = int64(time.Hour)
@@ -168,6 +168,7 @@ func cutWho(who []byte) (comm, exe, container []byte) {
 type Stage struct {
 	Wait bool
 
+	every time.Duration
 	adder adder
 	now   *Aggregate
 	next  chan *Aggregate
@@ -181,9 +182,14 @@ type Stage struct {
 	err                  error
 }
 
-// NewStage starts writing into s, which stays the caller's.
+// NewStage starts writing into s, which stays the caller's. A store may have a
+// method Pace: how often it wants to be written to.
 func NewStage(s Store, sensor string) *Stage {
-	g := &Stage{now: NewAggregate(sensor), next: make(chan *Aggregate, 1), done: make(chan struct{})}
+	every := commitEvery
+	if p, ok := s.(interface{ Pace() time.Duration }); ok {
+		every = p.Pace()
+	}
+	g := &Stage{every: every, now: NewAggregate(sensor), next: make(chan *Aggregate, 1), done: make(chan struct{})}
 	go func() {
 		defer close(g.done)
 		for a := range g.next {
@@ -219,7 +225,7 @@ func (g *Stage) Process(b *event.Batch) {
 			g.adder.add(g.now, e)
 		}
 	}
-	if g.now.events > 0 && time.Since(g.now.begun) >= commitEvery {
+	if g.now.events > 0 && time.Since(g.now.begun) >= g.every {
 		g.pass(false)
 	}
 }

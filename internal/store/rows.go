@@ -1,0 +1,57 @@
+package store
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/dnshark-io/dnshark/dnswire"
+)
+
+// Seen is an entry of an aggregate: a tuple, and who was told it.
+type Seen struct {
+	Tuple
+	Comm, Exe, Container string
+}
+
+// Tuples yields the entries of the aggregate.
+func (a *Aggregate) Tuples(yield func(*Seen) bool) {
+	for key, n := range a.tuples {
+		f := strings.SplitN(key[2:], "\x00", 6) // as adder.add makes it
+		s := Seen{
+			Tuple{f[0], dnswire.Type(binary.BigEndian.Uint16([]byte(key[:2]))), f[1], f[2], a.Sensor, n.first, n.last, n.count},
+			f[3], f[4], f[5],
+		}
+		if !yield(&s) {
+			return
+		}
+	}
+}
+
+// Hourly is how often a value was seen in the hour that begins at Start, ns since
+// the Unix epoch.
+type Hourly struct {
+	What               What
+	Start              int64
+	Value              string
+	First, Last, Count int64
+}
+
+// Ranked yields what the aggregate counts per hour.
+func (a *Aggregate) Ranked(yield func(*Hourly) bool) {
+	for key, n := range a.ranked {
+		h := Hourly{What(key[0]), int64(binary.BigEndian.Uint64([]byte(key[1:9]))), key[9:], n.first, n.last, n.count}
+		if !yield(&h) {
+			return
+		}
+	}
+}
+
+// Key returns the labels of a name in presentation format from the last to the
+// first, a NUL after each: what is below a name begins with its key.
+func Key(name string) []byte { return appendKey(nil, name) }
+
+// Target returns the name in the tuple's RDATA, "" when its type has none.
+func (t *Tuple) Target() string { return target(t.Type, t.RData) }
+
+// Bounds returns the first and the last address of a range, 16 octets each.
+func (q *Query) Bounds() (low, high []byte) { return bounds(q.Net) }
