@@ -70,7 +70,7 @@ func (r *reporter) accounts() []account {
 	}
 	var unmatched, unwanted, alerts uint64
 	if r.detect != nil {
-		alerts = r.detect.Raised
+		alerts = r.detect.Told
 	}
 	if r.filter != nil {
 		unmatched = r.filter.Dropped
@@ -98,6 +98,11 @@ func (r *reporter) accounts() []account {
 			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},
 			{unmatched, "filtered_expression"}, {unwanted, "filtered_policy"},
 		}},
+	}
+	if d := r.detect; d != nil {
+		accounts = append(accounts, account{"alerts", []count{{d.Raised, "raised"}}, []count{
+			{d.Told, "told"}, {d.Suppressed, "suppressed"}, {d.Below, "below_severity"},
+		}})
 	}
 	if h := r.history; h != nil {
 		kept, failed, waiting := h.Stats()
@@ -133,6 +138,10 @@ func (r *reporter) printJSON(end bool) {
 		all[a.name] = map[string]any{"in": object(a.in), "out": object(a.out), "unaccounted": a.unaccounted()}
 	}
 	all["shown"] = object(r.kinds())
+	if r.detect != nil {
+		all["suppressed_by"] = object(counts(r.detect.SuppressedBy()))
+		all["allowed_by"] = object(counts(r.detect.AllowedBy()))
+	}
 	all["also"] = object(r.also())
 	text, err := json.Marshal(all)
 	if err == nil {

@@ -70,6 +70,13 @@ func (r *reporter) count() *metrics.Snapshot {
 		}
 	}
 	add("", "also", r.also())
+	if r.detect != nil {
+		for did, list := range map[string][]count{"suppressed": counts(r.detect.SuppressedBy()), "allowed": counts(r.detect.AllowedBy())} {
+			for _, c := range list {
+				s.Rules = append(s.Rules, metrics.Count{Side: did, What: c.name, N: c.n})
+			}
+		}
+	}
 	for _, o := range r.outputs {
 		n := o.Queue.Stats()
 		s.Outputs = append(s.Outputs, metrics.Output{

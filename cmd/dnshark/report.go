@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,6 +107,8 @@ func (r *reporter) print(end bool) {
 	fmt.Fprintf(r.out, "dnshark: decoding: %v\n", r.decoder.Stats())
 	fmt.Fprintf(r.out, "dnshark: shown: %s\n", r.shown())
 	if r.detect != nil {
+		r.printRules("alerts suppressed by", r.detect.SuppressedBy())
+		r.printRules("messages allowed by", r.detect.AllowedBy())
 		for _, why := range r.detect.Failed {
 			fmt.Fprintf(r.out, "dnshark: detector off: %s\n", event.AppendSafe(nil, why))
 		}
@@ -124,7 +128,7 @@ func (r *reporter) also() []count {
 	}
 	return []count{
 		{spoolFailed, "spool_failed"}, {spoolBad, "spool_bad"},
-		{r.lane.Stats().Truncated, "packets_cut"},
+		{r.lane.Stats().Truncated, "packets_cut"}, {r.detectorsOff(), "detectors_off"},
 		{r.birthsLost(), "births_lost"}, {r.receiptsLost(), "receipts_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
 		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},
 	}
@@ -145,6 +149,40 @@ func (r *reporter) kinds() (list []count) {
 		}
 	}
 	return list
+}
+
+// printRules prints how often rules held, with their names in quotes.
+func (r *reporter) printRules(what string, list []detect.RuleCount) {
+	var held []string
+	for _, c := range counts(list) {
+		if c.n > 0 {
+			held = append(held, fmt.Sprintf("%q %d", c.name, c.n))
+		}
+	}
+	if len(held) > 0 {
+		fmt.Fprintf(r.out, "dnshark: %s: %s\n", what, strings.Join(held, ", "))
+	}
+}
+
+// counts are those of detection's rules by their names, which are made safe. Rules of
+// one name count together.
+func counts(list []detect.RuleCount) (counts []count) {
+	for _, c := range list {
+		name := string(event.AppendSafe(nil, c.Rule))
+		i := slices.IndexFunc(counts, func(c count) bool { return c.name == name })
+		if i < 0 {
+			i, counts = len(counts), append(counts, count{0, name})
+		}
+		counts[i].n += c.N
+	}
+	return counts
+}
+
+func (r *reporter) detectorsOff() uint64 {
+	if r.detect == nil {
+		return 0
+	}
+	return uint64(len(r.detect.Failed))
 }
 
 func (r *reporter) birthsLost() uint64 {

@@ -17,6 +17,7 @@ import (
 // fast flux. Periodic look-ups alone are no alert, for monitoring and update checks are
 // more regular than any malware: a beacon also has one client and new content each time.
 type c2 struct {
+	options *Options
 	beacons *cache[beacon]
 	users   *cache[users] // of a domain
 	fluxes  *cache[flux]  // of a name
@@ -78,9 +79,9 @@ const (
 	fluxTTL     = 900
 )
 
-func newC2(*Options) Detector {
+func newC2(o *Options) Detector {
 	return &c2{
-		seed: maphash.MakeSeed(), beacons: newCache[beacon](1 << 15), users: newCache[users](1 << 16), fluxes: newCache[flux](4096),
+		options: o, seed: maphash.MakeSeed(), beacons: newCache[beacon](1 << 15), users: newCache[users](1 << 16), fluxes: newCache[flux](4096),
 	}
 }
 
@@ -178,7 +179,7 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 	if !useful {
 		b.empty++
 	}
-	if b.intervals < beaconMin || s.Time-b.start < beaconTime {
+	if float64(b.intervals) < c.options.at(limitIntervals) || s.Time-b.start < beaconTime {
 		return
 	}
 	// Something must be carried: commands in TXT data, or news in names.
@@ -186,7 +187,7 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 	if b.empty > b.queries*9/10 {
 		carries = max(carries, b.names)
 	}
-	if float64(carries) < beaconContents*float64(b.queries) || carries < beaconMin*beaconContents {
+	if float64(carries) < beaconContents*float64(b.queries) || float64(carries) < c.options.at(limitIntervals)*beaconContents {
 		return
 	}
 	share, period := b.regular()
@@ -373,13 +374,13 @@ func (c *c2) flux(s *Seen, d *Desk) {
 	if isFresh {
 		f.fresh++
 	}
-	if f.answers < fluxAnswers || f.addrs.n < fluxAddrs || f.nets.n < fluxNets || float64(f.nets.n) < fluxShare*float64(f.addrs.n) || f.fresh < fluxAnswers {
+	if f.answers < fluxAnswers || float64(f.addrs.n) < c.options.at(limitFluxAddrs) || float64(f.nets.n) < c.options.at(limitFluxNets) || float64(f.nets.n) < fluxShare*float64(f.addrs.n) || f.fresh < fluxAnswers {
 		return
 	}
 	a := &event.Alert{
 		Threat: c.Threat(), Kind: "dns_fast_flux", Severity: event.SeverityHigh, Confidence: 0.8, Technique: "T1568.001",
 		Rule:  "a name's addresses change all the time and are spread over many networks",
-		Start: f.start, End: f.end, Src: s.Client, Server: s.Server, Domain: string(s.Name), Value: float64(f.nets.n), Threshold: fluxNets,
+		Start: f.start, End: f.end, Src: s.Client, Server: s.Server, Domain: string(s.Name), Value: float64(f.nets.n), Threshold: c.options.at(limitFluxNets),
 		Evidence: []event.Evidence{
 			{Name: "addresses_at_least", Number: float64(f.addrs.n)}, {Name: "networks_at_least", Number: float64(f.nets.n)}, {Name: "answers", Number: float64(f.answers)},
 			{Name: "answers_with_new_addresses", Number: float64(f.fresh)}, {Name: "highest_ttl", Number: float64(f.highTTL)},

@@ -12,6 +12,7 @@ import (
 // updates when it grows worse.
 type Desk struct {
 	Raised    uint64 // alerts and updates
+	options   *Options
 	incidents *table[string, incident]
 	raised    []raised
 }
@@ -48,6 +49,9 @@ type incident struct {
 // loses the figures at the end, so it is for floods only.
 func (d *Desk) Due(key string, severity event.Severity, size float64, now int64) bool {
 	in := d.incidents.peek(key)
+	threat, rest, _ := strings.Cut(key, " ")
+	kind, _, _ := strings.Cut(rest, " ")
+	severity = d.options.Rules.severity(threat, kind, severity)
 	return in == nil || now-in.end > idle || severity > in.severity || size >= updateFactor*in.told
 }
 
@@ -57,6 +61,7 @@ func (d *Desk) Due(key string, severity event.Severity, size float64, now int64)
 // far; ID and Update are the desk's. The desk keeps the alert.
 func (d *Desk) Raise(s *Seen, key string, size float64, a *event.Alert) {
 	key = a.Threat + " " + a.Kind + " " + key
+	a.Severity = d.options.Rules.severity(a.Threat, a.Kind, a.Severity)
 	in := d.incidents.get(key)
 	if in != nil && a.End-in.end > idle {
 		d.incidents.drop(key)

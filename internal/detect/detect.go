@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -40,10 +42,10 @@ var detectors = []func(*Options) Detector{
 type Options struct {
 	// Threats says which events are wanted; nil means all.
 	Threats func(name string) bool
-	// Secondaries are the addresses of servers that may transfer zones.
-	Secondaries []netip.Prefix
-	// Allow are registered domains that are nobody's tunnel, controller or forgery.
-	Allow map[string]bool
+	// Rules may be replaced while the stage runs; see Stage.Use. nil: none.
+	Rules *Rules
+	// NoShipped leaves out the lists of domains in allow/.
+	NoShipped bool
 }
 
 // Seen is a message as detectors look at it. It belongs to the stage and dies with
@@ -59,14 +61,15 @@ type Seen struct {
 	Name       []byte
 	Registered []byte // the end of Name that somebody registered; empty for public suffixes
 	Labels     []byte // of Name, what stands before Registered, without the dot between them
-	Allowed    bool   // Registered is one of Options.Allow
+	Allowed    bool   // the name is no evidence of the detector's threat; only known when it is no Repeat
 	// Hashes of the above, seeded, so that nobody can choose names that collide.
 	ClientHash, ServerHash, PairHash, NameHash, DomainHash uint64
 	// Repeat says that the client had the same answer about the same name not long ago:
 	// most messages are such, and most detectors learn nothing of them.
-	Repeat bool
-	fresh  *filterSet
-	at     int // in the batch
+	Repeat  bool
+	fresh   *filterSet
+	allowed uint32 // threats for which the name is no evidence, by place in Stage.slots
+	at      int    // in the batch
 }
 
 // Fresh reports whether nobody asked about a hash within the last hours. The salt keeps
@@ -92,8 +95,15 @@ const (
 // alerts to the batch.
 type Stage struct {
 	Desk
-	Failed  []string // threats whose detectors panicked; they are off
+	Failed     []string // threats whose detectors panicked; they are off
+	Told       uint64   // alerts and updates that became events
+	Suppressed uint64   // those that rules suppress
+	Below      uint64   // those below the minimum severity
+
 	options *Options
+	newer   atomic.Pointer[Rules] // rules to begin with at the next batch
+	allow   allowList
+	byRule  []RuleCount // as Rules.Suppress
 	slots   []slot
 	suffix  suffix.Table
 	names   []byte // of seen
@@ -111,19 +121,66 @@ type slot struct {
 
 // NewStage returns the stage with the detectors of the threats that are wanted.
 func NewStage(o *Options) *Stage {
-	s := &Stage{options: o, seed: maphash.MakeSeed(), recent: make([]uint64, 1<<16)}
-	s.Desk.incidents = newTable[string, incident](maxIncidents)
+	own := *o
+	s := &Stage{options: &own, seed: maphash.MakeSeed(), recent: make([]uint64, 1<<16)}
+	s.Desk.incidents, s.Desk.options = newTable[string, incident](maxIncidents), &own
 	for _, make := range detectors {
-		if d := make(o); o.Threats == nil || o.Threats(d.Threat()) {
+		if d := make(&own); o.Threats == nil || o.Threats(d.Threat()) {
 			asks, _ := d.(asker)
 			s.slots = append(s.slots, slot{Detector: d, asks: asks})
 		}
 	}
+	if own.Rules == nil {
+		own.Rules = &Rules{}
+	}
+	s.use(own.Rules)
 	return s
+}
+
+// Use replaces the rules. It may be called from any goroutine.
+func (s *Stage) Use(r *Rules) { s.newer.Store(r) }
+
+func (s *Stage) use(r *Rules) {
+	all := *r
+	if !s.options.NoShipped {
+		all.Allow = slices.Concat(r.Allow, shipped())
+	}
+	s.options.Rules = r
+	s.allow = all.compile(s.slots, &s.allow)
+	before := s.byRule
+	s.byRule = nil
+	for i := range r.Suppress {
+		count := RuleCount{Rule: r.Suppress[i].String()}
+		if j := slices.IndexFunc(before, func(c RuleCount) bool { return c.Rule == count.Rule }); j >= 0 {
+			count.N, before[j].N = before[j].N, 0
+		}
+		s.byRule = append(s.byRule, count)
+	}
+}
+
+// RuleCount is how often a rule held.
+type RuleCount struct {
+	Rule string
+	N    uint64
+}
+
+// SuppressedBy counts the alerts that each suppression of the rules held back.
+func (s *Stage) SuppressedBy() []RuleCount { return s.byRule }
+
+// AllowedBy counts, by list, the messages that were no evidence because their names are
+// allowed. Repeated ones are not looked at.
+func (s *Stage) AllowedBy() (list []RuleCount) {
+	for i, name := range s.allow.lists {
+		list = append(list, RuleCount{name, s.allow.counts[i]})
+	}
+	return list
 }
 
 // Process is the stage's step.
 func (s *Stage) Process(b *event.Batch) {
+	if r := s.newer.Swap(nil); r != nil {
+		s.use(r)
+	}
 	s.seen, s.names = s.seen[:0], s.names[:0]
 	for i := range b.Events {
 		if e := &b.Events[i]; e.HasMessage() {
@@ -132,7 +189,7 @@ func (s *Stage) Process(b *event.Batch) {
 	}
 	for j := range s.slots {
 		if d := &s.slots[j]; !d.off {
-			s.show(d)
+			s.show(d, 1<<j)
 		}
 	}
 	if len(s.raised) > 0 {
@@ -145,7 +202,7 @@ func (s *Stage) Process(b *event.Batch) {
 }
 
 // show shows a detector the batch. Whatever is wrong in there, only that one ends.
-func (s *Stage) show(d *slot) {
+func (s *Stage) show(d *slot, bit uint32) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.off = true
@@ -157,6 +214,7 @@ func (s *Stage) show(d *slot) {
 		if v.question() && v.Msg.Broken == dnswire.None && (d.asks == nil || !d.asks.wantsQuery(v.Type)) {
 			continue
 		}
+		v.Allowed = v.allowed&bit != 0
 		d.See(v, &s.Desk)
 	}
 }
@@ -197,7 +255,13 @@ func (s *Stage) look(e *event.Event, at int) {
 		v.Repeat = *recent == h
 		*recent = h
 	}
-	v.Allowed = len(s.options.Allow) > 0 && s.options.Allow[string(v.Registered)]
+	if v.Repeat || len(v.Registered) == 0 {
+		return
+	}
+	var list int
+	if v.allowed, list = s.allow.find(v.Name); v.allowed != 0 {
+		s.allow.counts[list]++
+	}
 }
 
 // next returns room in seen.
@@ -242,8 +306,8 @@ func (s *Stage) content(v *Seen) uint64 {
 	return mixed(h)
 }
 
-// deliver adds the alerts that were raised as events, with what is known of the
-// messages that made them.
+// deliver adds the alerts that were raised and are wanted as events, with what is known
+// of the messages that made them.
 func (s *Stage) deliver(b *event.Batch) {
 	for i := range s.raised {
 		r := &s.raised[i]
@@ -254,7 +318,27 @@ func (s *Stage) deliver(b *event.Batch) {
 			e.Observation = r.trigger
 		}
 		e.Class, e.Kinds, e.Txn, e.Alert = event.ClassAlert, 0, event.Transaction{}, r.alert
+		if !s.tell(e) {
+			b.Events = b.Events[:len(b.Events)-1]
+		}
 		*r = raised{}
 	}
 	s.raised = s.raised[:0]
+}
+
+// tell reports whether an alert is wanted, and counts it.
+func (s *Stage) tell(e *event.Event) bool {
+	for i := range s.options.Rules.Suppress {
+		if s.options.Rules.Suppress[i].match(e) {
+			s.Suppressed++
+			s.byRule[i].N++
+			return false
+		}
+	}
+	if e.Alert.Severity < s.options.Rules.Minimum {
+		s.Below++
+		return false
+	}
+	s.Told++
+	return true
 }

@@ -14,6 +14,7 @@ import (
 // domains of a client that do not exist and that it never asked for before, how made up
 // they look on average, and which words they share.
 type dga struct {
+	options *Options
 	clients *table[netip.Addr, guesser]
 	scorer  *namescore.Scorer
 	words   []uint64
@@ -55,8 +56,8 @@ var meanAtLeast = []struct {
 	mean  float32
 }{{6, 3}, {8, 2.1}, {10, 1.5}, {20, 0.4}, {40, -0.1}}
 
-func newDGA(*Options) Detector {
-	return &dga{clients: newTable[netip.Addr, guesser](4096), scorer: namescore.New()}
+func newDGA(o *Options) Detector {
+	return &dga{options: o, clients: newTable[netip.Addr, guesser](4096), scorer: namescore.New()}
 }
 
 // Threat implements Detector.
@@ -98,13 +99,17 @@ func (g *dga) missing(s *Seen, d *Desk) {
 	for i := range words[:min(len(words), len(m.words))] {
 		m.words[i] = uint32(words[i]) | 1
 	}
+	least := int(g.options.at(limitMadeUp))
 	for _, at := range meanAtLeast {
+		if at.names < least && c.within(least, s.Time) < least {
+			continue
+		}
 		if n, mean := c.mean(at.names, s.Time); n == at.names && mean >= at.mean {
 			g.report(s, d, c, n, mean, at.mean, "made_up_names", "domains that do not exist, and look as if a program made them up")
 			return
 		}
 	}
-	if n, mean := c.mean(lastNames, s.Time); n >= wordNames && mean >= wordMean {
+	if n, mean := c.mean(lastNames, s.Time); n >= max(least, wordNames) && mean >= wordMean {
 		if share := c.shared(n); share >= wordShare {
 			g.report(s, d, c, n, share, wordShare, "word_lists", "domains that do not exist, made of the same words again and again")
 		}
@@ -125,6 +130,12 @@ func (c *guesser) mean(n int, now int64) (int, float32) {
 		k++
 	}
 	return k, sum / float32(max(1, k))
+}
+
+// within returns how many names, at most n, are of the window.
+func (c *guesser) within(n int, now int64) int {
+	k, _ := c.mean(n, now)
+	return k
 }
 
 // last returns the name before k others.

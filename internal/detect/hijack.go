@@ -15,6 +15,7 @@ import (
 // Internet into the client's own network (rebinding), many unrelated names that
 // move to one address, and resolvers that give such answers.
 type hijack struct {
+	options   *Options
 	names     *cache[known]       // by hash of the name
 	domains   *cache[inside]      // registered domains with names in private networks
 	sinks     *table[sink, holes] // where block lists send names
@@ -87,9 +88,9 @@ const (
 	newResolverAfter = 20
 )
 
-func newHijack(*Options) Detector {
+func newHijack(o *Options) Detector {
 	return &hijack{
-		seed: maphash.MakeSeed(), scorer: namescore.New(), names: newCache[known](1 << 16), domains: newCache[inside](4096),
+		options: o, seed: maphash.MakeSeed(), scorer: namescore.New(), names: newCache[known](1 << 16), domains: newCache[inside](4096),
 		sinks: newTable[sink, holes](1024), targets: newCache[moving](4096),
 		resolvers: newCache[resolver](4096), clients: newCache[client](8192),
 	}
@@ -305,7 +306,7 @@ func (h *hijack) rebind(s *Seen, d *Desk, k *known, set *answerSet, private, pub
 	for i := range s.Msg.Answer() {
 		ttl = min(ttl, s.Msg.Answer()[i].EffectiveTTL())
 	}
-	if listed || ttl > rebindTTL || s.Allowed {
+	if listed || float64(ttl) > h.options.at(limitRebindTTL) || s.Allowed {
 		return
 	}
 	a := &event.Alert{
@@ -393,13 +394,13 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 	addTo(m.clients[:], &m.nClients, s.Client)
 	addTo(m.servers[:], &m.nServers, s.Server)
 	// A shared host has more names that were always there.
-	if m.domains.n < driftNames || m.nFrom < driftFrom || 10*m.domains.n < driftShare*m.hosts.n {
+	if float64(m.domains.n) < h.options.at(limitMoved) || m.nFrom < driftFrom || 10*m.domains.n < driftShare*m.hosts.n {
 		return
 	}
 	a := &event.Alert{
 		Threat: h.Threat(), Kind: "drift", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1584.002",
 		Rule:  "unrelated names that were in different networks moved to one address",
-		Start: m.start, End: m.end, Value: float64(m.domains.n), Threshold: driftNames, Window: driftWindow, Domain: "",
+		Start: m.start, End: m.end, Value: float64(m.domains.n), Threshold: h.options.at(limitMoved), Window: driftWindow, Domain: "",
 		Evidence: []event.Evidence{
 			{Name: "domains", Number: float64(m.domains.n)}, {Name: "domains_there_at_least", Number: float64(m.hosts.n)}, {Name: "networks_before_at_least", Number: float64(m.nFrom)}, {Name: "answers", Number: float64(m.answers)},
 			{Name: "clients_at_least", Number: float64(m.nClients)}, {Name: "resolvers_at_least", Number: float64(m.nServers)},
@@ -432,13 +433,13 @@ func (h *hijack) substitute(s *Seen, d *Desk, m *moving, target netip.Addr) {
 		m.freshNames = sample(m.freshNames, string(s.Name))
 	}
 	mean := m.scores / float32(m.fresh)
-	if m.fresh < substituted || mean < substitutedMean || 10*m.fresh < driftShare*m.hosts.n {
+	if float64(m.fresh) < h.options.at(limitSubstituted) || mean < substitutedMean || 10*m.fresh < driftShare*m.hosts.n {
 		return
 	}
 	a := &event.Alert{
 		Threat: h.Threat(), Kind: "nxdomain_substitution", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1584.002",
 		Rule:  "names that look made up, which should not exist, all have one address",
-		Start: m.start, End: s.Time, Value: float64(m.fresh), Threshold: substituted, Window: driftWindow,
+		Start: m.start, End: s.Time, Value: float64(m.fresh), Threshold: h.options.at(limitSubstituted), Window: driftWindow,
 		Evidence: []event.Evidence{
 			{Name: "domains", Number: float64(m.fresh)}, {Name: "domains_there_at_least", Number: float64(m.hosts.n)}, {Name: "mean_score", Number: float64(mean)},
 			{Name: "clients_at_least", Number: float64(m.nClients)}, {Name: "target", Texts: []string{target.String()}}, {Name: "names", Texts: append([]string{}, m.freshNames...)},

@@ -15,6 +15,7 @@ import (
 // second answers to one query that differ from the first, and records about names
 // that the answering server has no say in.
 type poison struct {
+	options *Options
 	guesses *table[guessed, guessing]
 	pairs   *cache[paired]
 	firsts  []firstAnswer // by hash; a newer one takes the place
@@ -92,9 +93,9 @@ const (
 	guessGap = 1800e9 // ends a campaign
 )
 
-func newPoison(*Options) Detector {
+func newPoison(o *Options) Detector {
 	return &poison{
-		seed:    maphash.MakeSeed(),
+		options: o, seed: maphash.MakeSeed(),
 		guesses: newTable[guessed, guessing](4096), pairs: newCache[paired](8192), firsts: make([]firstAnswer, firstAnswers),
 		races: newTable[pair, racing](1024), strays: newTable[netip.Addr, straying](1024),
 	}
@@ -166,10 +167,10 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 	g.lowTTL, g.highTTL = min(g.lowTTL, s.Flow.Hops), max(g.highTTL, s.Flow.Hops)
 	g.servers |= 1 << (binary.BigEndian.Uint32(lastOctets(s.Server)) * 0x9e3779b1 >> 26)
 
-	fast := g.mostIDs >= guessIDs
+	fast := float64(g.mostIDs) >= p.options.at(limitGuessedIDs)
 	// Where most questions are not seen at all, replies prove nothing; nor where some
 	// are missed of many that get their answers.
-	slow := inWindow >= slowCount && 2*g.count >= g.matched && (both.matched >= 3*(both.unmatched-min(both.unmatched, g.count)) || both.unmatched == g.count)
+	slow := float64(inWindow) >= p.options.at(limitUnasked) && 2*g.count >= g.matched && (both.matched >= 3*(both.unmatched-min(both.unmatched, g.count)) || both.unmatched == g.count)
 	if !fast && !slow {
 		return
 	}
@@ -179,7 +180,7 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 		Threat: p.Threat(), Kind: "forged_replies", Severity: event.SeverityHigh, Confidence: 0.95, Technique: "T1557",
 		Rule:  "replies with wrong ids for one name at one port: somebody guesses the id of a query",
 		Start: g.start, End: g.end, Src: s.Client, Server: s.Server, Domain: string(domain),
-		Value: float64(g.count), Threshold: guessIDs, Window: 1e9,
+		Value: float64(g.count), Threshold: p.options.at(limitGuessedIDs), Window: 1e9,
 		Evidence: []event.Evidence{
 			{Name: "replies_without_question", Number: float64(g.count)}, {Name: "most_in_a_second", Number: float64(g.most)},
 			{Name: "in_window", Number: float64(inWindow)}, {Name: "ids_for_one_name_and_port_at_least", Number: float64(g.mostIDs)},
@@ -191,7 +192,7 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 		Rejected: []string{"late reply: it would have the id of a question that was seen", "doubled reply: it would have the id of the first", "questions are not seen here: those of other names are"},
 	}
 	if !fast {
-		a.Confidence, a.Threshold, a.Window = 0.8, slowCount, slowWindow
+		a.Confidence, a.Threshold, a.Window = 0.8, p.options.at(limitUnasked), slowWindow
 		a.Value = float64(inWindow)
 		a.Rule = "many replies about one domain that nobody asked for"
 	}
@@ -262,13 +263,14 @@ func (p *poison) race(s *Seen, d *Desk) {
 	if jump {
 		r.jumps++
 	}
-	if r.count < raceMin && r.jumps == 0 {
+	least := p.options.at(limitRaces)
+	if float64(r.count) < least && r.jumps == 0 {
 		return
 	}
 	a := &event.Alert{
 		Threat: p.Threat(), Kind: "two_answers", Severity: event.SeverityMedium, Confidence: 0.7, Technique: "T1557",
 		Rule:  "two answers to one query that have nothing in common",
-		Start: r.start, End: r.end, Src: s.Client, Server: s.Server, Value: float64(r.count), Threshold: raceMin, Window: raceTime,
+		Start: r.start, End: r.end, Src: s.Client, Server: s.Server, Value: float64(r.count), Threshold: least, Window: raceTime,
 		Evidence: []event.Evidence{
 			{Name: "queries_with_two_answers", Number: float64(r.count)}, {Name: "with_another_ip_ttl", Number: float64(r.jumps)},
 			{Name: "names", Texts: append([]string{}, r.names...)}, {Name: "first_answers", Texts: append([]string{}, r.first...)}, {Name: "second_answers", Texts: append([]string{}, r.second...)},
@@ -278,7 +280,7 @@ func (p *poison) race(s *Seen, d *Desk) {
 	if r.jumps > 0 {
 		a.Rule += ", and came over paths of different length"
 		a.Threshold, a.Confidence = 1, 0.9
-		if r.jumps >= raceMin {
+		if float64(r.jumps) >= max(least, raceMin) {
 			a.Severity = event.SeverityHigh
 		}
 	}

@@ -188,7 +188,7 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 		if one.ixfr {
 			a.Kind = "ixfr"
 		}
-	} else if c.zoneCount > 3 {
+	} else if float64(c.zoneCount) >= t.options.at(limitZones) {
 		a.Kind, a.Rule = "guesses", "a client asked for many zones and got none"
 	}
 	switch {
@@ -205,7 +205,7 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 }
 
 func (t *transfer) secondary(a netip.Addr) bool {
-	for _, p := range t.options.Secondaries {
+	for _, p := range t.options.Rules.Secondaries {
 		if p.Contains(a) {
 			return true
 		}
@@ -227,7 +227,9 @@ const (
 	// as the next one. Nobody does that by accident; validators look up what
 	// users ask for.
 	walkSteps = 8
-	walkPause = 600e9
+	// guessedZones is how many zones nobody tries by mistake.
+	guessedZones = 4
+	walkPause    = 600e9
 )
 
 // walk follows a client that asks for the names which NSEC records give as next,
@@ -247,7 +249,7 @@ func (t *transfer) walk(s *Seen, d *Desk) {
 				w.next[i] = 0
 				w.steps++
 				w.names = sample(w.names, string(s.Name))
-				if w.steps >= walkSteps {
+				if float64(w.steps) >= t.options.at(limitSteps) {
 					t.reportWalk(s, d, who, w)
 				}
 				break
@@ -259,7 +261,7 @@ func (t *transfer) walk(s *Seen, d *Desk) {
 		if r.Type != dnswire.TypeNSEC || r.Fault != dnswire.None {
 			continue
 		}
-		if w = t.walks.get(who); w == nil || s.Time-w.start > walkPause && w.steps < walkSteps {
+		if w = t.walks.get(who); w == nil || s.Time-w.start > walkPause && float64(w.steps) < t.options.at(limitSteps) {
 			t.walks.drop(who)
 			w = t.walks.add(who)
 			*w = walking{start: s.Time, names: w.names[:0]}
@@ -283,7 +285,7 @@ func (t *transfer) reportWalk(s *Seen, d *Desk, who pair, w *walking) {
 		Threat: t.Threat(), Kind: "nsec_walk", Severity: event.SeverityMedium, Confidence: 0.9, Technique: "T1590.002",
 		Rule:  "a client asked for one name after another as NSEC records give them",
 		Start: w.start, End: s.Time, Src: s.Client, Server: s.Server, Domain: string(s.Registered),
-		Value: float64(w.steps), Threshold: walkSteps, Window: walkPause,
+		Value: float64(w.steps), Threshold: t.options.at(limitSteps), Window: walkPause,
 		Evidence: []event.Evidence{{Name: "steps", Number: float64(w.steps)}, {Name: "names", Texts: append([]string{}, w.names...)}},
 		Rejected: []string{"validating resolver: it asks for what its users want, not for the next name"},
 	})

@@ -15,10 +15,11 @@ import (
 // before): a method of constant memory after ibHH (NDSS 2024), in both directions,
 // because real tunnels fetch tens of KB in fewer names than any count of names flags.
 type tunnel struct {
-	flows  *cache[exchange]
-	garble *table[pair, garbled]
-	seed   maphash.Seed
-	lists  *table[uint64, samples] // of those that are about to be told
+	options *Options
+	flows   *cache[exchange]
+	garble  *table[pair, garbled]
+	seed    maphash.Seed
+	lists   *table[uint64, samples] // of those that are about to be told
 }
 
 // exchange is what a client and a domain exchanged in the hour at hand.
@@ -69,9 +70,9 @@ const (
 	garbledWindow = 60e9
 )
 
-func newTunnel(*Options) Detector {
+func newTunnel(o *Options) Detector {
 	return &tunnel{
-		seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 18), lists: newTable[uint64, samples](2048),
+		options: o, seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 18), lists: newTable[uint64, samples](2048),
 		garble: newTable[pair, garbled](4096),
 	}
 }
@@ -122,7 +123,7 @@ func (t *tunnel) See(s *Seen, d *Desk) {
 	if s.Response {
 		t.answer(s, x, key)
 	}
-	if rule := x.judge(); rule != nil {
+	if rule := x.judge(t.options); rule != nil {
 		t.report(s, d, x, rule, key)
 	}
 }
@@ -185,36 +186,36 @@ type tunnelRule struct {
 	severity   event.Severity
 	confidence float64
 	value      func(x *exchange) float64
-	threshold  float64
+	threshold  func(o *Options) float64
 }
 
 var (
 	ruleOdd = &tunnelRule{"odd_types", "data in records of types that hardly anybody but tunnels uses", event.SeverityHigh, 0.95,
-		func(x *exchange) float64 { return float64(x.up + x.down) }, oddInfo}
+		func(x *exchange) float64 { return float64(x.up + x.down) }, func(*Options) float64 { return oddInfo }}
 	ruleStrange = &tunnelRule{"undelegated_targets", "new aliases for every name, under top-level domains that do not exist", event.SeverityHigh, 0.95,
-		func(x *exchange) float64 { return float64(x.strange) }, strangeMin}
+		func(x *exchange) float64 { return float64(x.strange) }, func(*Options) float64 { return strangeMin }}
 	ruleBoth = &tunnelRule{"two_way", "new names, nearly each answered with new data", event.SeverityHigh, 0.9,
-		func(x *exchange) float64 { return float64(x.down) }, bothDown}
+		func(x *exchange) float64 { return float64(x.down) }, func(o *Options) float64 { return o.at(limitBoth) }}
 	ruleUp = &tunnelRule{"exfiltration", "long names that are all new, and answers that say nothing", event.SeverityMedium, 0.8,
-		func(x *exchange) float64 { return float64(x.up) }, upMin}
+		func(x *exchange) float64 { return float64(x.up) }, func(o *Options) float64 { return o.at(limitUp) }}
 )
 
 // judge returns the rule that the exchange meets, or nil. Names of addresses (reverse
 // look-ups, block lists) and of digests (reputation services) are no data, however
 // many there are.
-func (x *exchange) judge() *tunnelRule {
+func (x *exchange) judge(o *Options) *tunnelRule {
 	names := x.names - min(x.names, uint32(x.reversed)+uint32(x.hashed))
 	switch {
-	case x.odd >= oddMin && x.up+x.down >= oddInfo && x.names >= oddMin:
+	case x.odd > 0 && float64(x.odd) >= o.at(limitOdd) && x.up+x.down >= oddInfo && float64(x.names) >= o.at(limitOdd):
 		return ruleOdd
 	case x.strange >= strangeMin && x.names >= strangeMin:
 		return ruleStrange
 	case 2*names < x.names:
 		return nil
-	case x.down >= bothDown && names >= bothNames && 2*x.answers >= names && (x.down >= 16*x.answers || names >= addressNames && x.answers >= names):
+	case float64(x.down) >= o.at(limitBoth) && names >= bothNames && 2*x.answers >= names && (x.down >= 16*x.answers || names >= addressNames && x.answers >= names):
 		return ruleBoth
 	// Content delivery has long names too, but sends them to many addresses.
-	case x.up >= upMin && x.up >= upMean*x.names && (8*x.answers <= x.names || x.answers <= 1):
+	case float64(x.up) >= o.at(limitUp) && x.up >= upMean*x.names && (8*x.answers <= x.names || x.answers <= 1):
 		return ruleUp
 	}
 	return nil
@@ -245,7 +246,7 @@ func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uin
 	d.Raise(s, id, value, &event.Alert{
 		Threat: t.Threat(), Kind: rule.kind, Severity: rule.severity, Confidence: rule.confidence, Technique: "T1071.004",
 		Rule: rule.text, Start: int64(x.start) * 1e9, End: s.Time, Src: s.Client, Domain: string(s.Registered),
-		Value: value, Threshold: rule.threshold, Window: tunnelWindow * 1e9,
+		Value: value, Threshold: rule.threshold(t.options), Window: tunnelWindow * 1e9,
 		Evidence: []event.Evidence{
 			{Name: "different_transactions", Number: float64(x.queries)}, {Name: "unique_names", Number: float64(x.names)},
 			{Name: "octets_up", Number: float64(x.up)}, {Name: "octets_down", Number: float64(x.down)},
@@ -286,7 +287,7 @@ func (t *tunnel) garbled(s *Seen, d *Desk) {
 	}
 	g.broken++
 	g.octets += uint64(len(s.Msg.Raw))
-	if g.broken < garbledMin || g.broken < 4*g.good {
+	if float64(g.broken) < t.options.at(limitGarbled) || g.broken < 4*g.good {
 		return
 	}
 	client, server := s.Meta.SrcIP, s.Meta.DstIP
@@ -296,7 +297,7 @@ func (t *tunnel) garbled(s *Seen, d *Desk) {
 	d.Raise(s, who.client.String()+" "+who.server.String(), float64(g.broken), &event.Alert{
 		Threat: t.Threat(), Kind: "not_dns_on_port", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1095",
 		Rule: "packets on a DNS port that are no DNS", Start: g.start, End: g.end, Src: client, Server: server,
-		Value: float64(g.broken), Threshold: garbledMin, Window: garbledWindow,
+		Value: float64(g.broken), Threshold: t.options.at(limitGarbled), Window: garbledWindow,
 		Evidence: []event.Evidence{{Name: "not_dns", Number: float64(g.broken)}, {Name: "dns", Number: float64(g.good)}, {Name: "octets", Number: float64(g.octets)}},
 		Rejected: []string{"broken server: it would answer some questions well"},
 	})

@@ -115,6 +115,8 @@ func counted(context.Context) (*Snapshot, error) {
 	s := &Snapshot{Counts: []Count{
 		{"packets", "in", "seen", 10}, {"packets", "out", "submitted", 7}, {"packets", "out", "ring_full", 3},
 		{"events", "in", "messages", 5}, {"events", "out", "shown", 4}, {"", "also", "births_lost", 2},
+	}, Rules: []Count{
+		{Side: "suppressed", What: "scanner", N: 3}, {Side: "allowed", What: "scanner", N: 4},
 	}, Outputs: []Output{
 		{Name: "1", Target: "tcp://h:1", Format: "json", Events: 10, Waiting: 2, Queued: 900, Octets: 4000, Retries: 3,
 			Outcomes: []Count{{What: "delivered", N: 5}, {What: "overflow", N: 3}}},
@@ -138,7 +140,7 @@ func TestServer(t *testing.T) {
 		`dnshark_output_info{format="ecs",output="siem",target="https://h/x"} 1`, `dnshark_output_events_total{outcome="overflow",output="1"} 3`,
 		`dnshark_output_bytes_total{output="1"} 4000`, `dnshark_output_retries_total{output="1"} 3`, `dnshark_output_queue_events{output="1"} 2`,
 		`dnshark_output_queue_bytes{output="1"} 900`, `dnshark_output_up{output="1"} 0`, `dnshark_output_up{output="siem"} 1`,
-		`dnshark_unaccounted{step="output 1"} 0`,
+		`dnshark_unaccounted{step="output 1"} 0`, `dnshark_alert_rules_total{did="suppressed",rule="scanner"} 3`, `dnshark_alert_rules_total{did="allowed",rule="scanner"} 4`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no %s in\n%s", want, body)

@@ -20,6 +20,7 @@ import (
 type Snapshot struct {
 	Recorder
 	Counts  []Count
+	Rules   []Count // of alerts, by name in What; Side says what they did. No two have both alike
 	Outputs []Output
 }
 
@@ -143,12 +144,13 @@ var (
 	descWaiting   = prometheus.NewDesc("dnshark_output_queue_events", "Events that wait to be delivered.", []string{"output"}, nil)
 	descQueued    = prometheus.NewDesc("dnshark_output_queue_bytes", "Octets that wait to be delivered.", []string{"output"}, nil)
 	descUp        = prometheus.NewDesc("dnshark_output_up", "Whether the last delivery worked: 1 or 0.", []string{"output"}, nil)
+	descRule      = prometheus.NewDesc("dnshark_alert_rules_total", "Alerts that each rule suppressed, and messages that each list of domains allowed.", []string{"did", "rule"}, nil)
 	descOpen      = prometheus.NewDesc("dnshark_unaccounted", "What came into a step and of which nobody knows what became: 0, or something is wrong.", []string{"step"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen,
+	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen, descRule,
 		descOutput, descOutcome, descOctets, descRetries, descWaiting, descQueued, descUp} {
 		ch <- d
 	}
@@ -168,6 +170,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) { value(d, prometheus.CounterValue, n, labels...) }
 	ch <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, s.Version)
+	for _, c := range snap.Rules {
+		counter(descRule, c.N, c.Side, c.What)
+	}
 	for i, n := range snap.Queries {
 		if n > 0 {
 			counter(descQueries, n, typeName(i))
