@@ -132,6 +132,9 @@ func set(f *pflag.Flag, value any, origin string) error {
 	}
 	for _, item := range items {
 		text, err := settingText(item)
+		if conditions, ok := item.(map[string]any); ok && f.Name == "alert-suppress" {
+			text, err = conditionsOf(conditions)
+		}
 		if err != nil {
 			return usagef("%s: %s: %w", origin, f.Name, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
@@ -33,6 +34,9 @@ type options struct {
 	policyPaths []string
 	scopes      []string
 	policies    *policy.Set // nil without any; see loadPolicies
+	byFile      bool        // policies are those of policyPaths
+	alerts      alertOptions
+	rules       *detect.Rules // of alerts, by flags and policies
 
 	outputs  []string
 	format   string         // of the only output, "": what fits it
@@ -84,6 +88,7 @@ const maxPorts = 16
 func (o *options) addOutput(f *pflag.FlagSet) {
 	f.StringSliceVarP(&o.events, "events", "e", []string{kind.SetDefault}, "`LIST` of events and sets of events to show, see: dnshark events")
 	o.addPolicy(f)
+	o.alerts.add(f)
 	o.choice.addMessages(f)
 	f.StringVarP(&o.filter, "filter", "f", "", "show only events for which `EXPRESSION` holds, see: dnshark fields")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT` of those above (default: table on a terminal, json elsewhere), or where to and how, see: dnshark outputs; may be given several times")
@@ -133,13 +138,14 @@ func (o *options) complete(cmd *cobra.Command) {
 		events = append(events, s.Term+"\t"+s.Doc)
 	}
 	for flag, f := range map[string]cobra.CompletionFunc{
-		"events":            values(events...),
-		"output":            completeOutput,
-		"stats-format":      values("text", "json"),
-		"observer":          values("client", "server", "both"),
-		"args":              values(proc.ArgsNames...),
-		"ports":             values("53", "5353", "5355", "any"),
-		"container-runtime": values("auto", "none", "unix://"),
+		"events":             values(events...),
+		"output":             completeOutput,
+		"stats-format":       values("text", "json"),
+		"alert-min-severity": values(event.SeverityNames...),
+		"observer":           values("client", "server", "both"),
+		"args":               values(proc.ArgsNames...),
+		"ports":              values("53", "5353", "5355", "any"),
+		"container-runtime":  values("auto", "none", "unix://"),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 			panic(err) // a flag of that name does not exist

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/pflag"
 
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/policy"
 )
@@ -26,16 +26,27 @@ func (o *options) addPolicy(f *pflag.FlagSet) {
 }
 
 // loadPolicies reads what --policy, --scope and comparisons in --events say. It
-// leaves nil when there are none.
+// leaves nil when there are none. Files that speak of alerts only leave the choice of events
+// to --events.
 func (o *options) loadPolicies() (err error) {
+	if o.rules, err = o.alerts.rules(); err != nil {
+		return err
+	}
 	if len(o.policyPaths) > 0 {
-		if len(o.scopes) > 0 || !slices.Equal(o.events, []string{kind.SetDefault}) {
-			return usagef("--policy says which events to show; leave out --events and --scope")
-		}
-		if o.policies, err = policy.Load(o.policyPaths); err != nil {
+		set, err := policy.Load(o.policyPaths)
+		if err != nil {
 			return withExit(exitUsage, err)
 		}
-		return nil
+		if set.Alerts != nil {
+			o.rules.Merge(set.Alerts)
+		}
+		if len(set.Policies) > 0 {
+			if len(o.scopes) > 0 || !slices.Equal(o.events, []string{kind.SetDefault}) {
+				return usagef("--policy says which events to show; leave out --events and --scope")
+			}
+			o.policies, o.byFile = set, true
+			return nil
+		}
 	}
 	o.policies, err = fromFlags(o.events, o.scopes)
 	return err
@@ -111,9 +122,8 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 const settle = 200 * time.Millisecond
 
 // watchPolicies reads the policies again when their files change or SIGHUP comes,
-// until ctx ends. Bad ones are told, and the old ones stay. What they may need is
-// what capture was begun with.
-func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs kind.Needs) error {
+// until ctx ends, and gives them to use. Bad ones are told, and the old ones stay.
+func (o *options) watchPolicies(ctx context.Context, use func(*policy.Set) error) error {
 	files, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching policy files: %w", err)
@@ -142,7 +152,7 @@ func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs 
 				return
 			case <-hangup:
 				known = policy.Fingerprint(o.policyPaths)
-				reloadPolicies(o.policyPaths, stage, needs, o.std.err)
+				o.reloadPolicies(use)
 			case <-files.Events:
 				// Other files of the directory, such as our own output, must not
 				// put it off.
@@ -156,7 +166,7 @@ func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs 
 				case known:
 				case latest:
 					known = now
-					reloadPolicies(o.policyPaths, stage, needs, o.std.err)
+					o.reloadPolicies(use)
 				default: // they may change still
 					latest, due = now, time.After(settle)
 				}
@@ -166,15 +176,46 @@ func (o *options) watchPolicies(ctx context.Context, stage *policy.Stage, needs 
 	return nil
 }
 
-func reloadPolicies(paths []string, stage *policy.Stage, needs kind.Needs, log io.Writer) {
-	set, err := policy.Load(paths)
-	if err == nil && set.Kinds().Needs()&^needs != 0 {
-		err = errors.New("they ask for events that capture was not begun for; start dnshark again")
+func (o *options) reloadPolicies(use func(*policy.Set) error) {
+	set, err := policy.Load(o.policyPaths)
+	if err == nil {
+		err = use(set)
 	}
 	if err != nil {
-		fmt.Fprintf(log, "dnshark: policies stay as they were: %s\n", oneLine(err))
+		fmt.Fprintf(o.std.err, "dnshark: policies stay as they were: %s\n", oneLine(err))
 		return
 	}
-	stage.Use(set)
-	fmt.Fprintf(log, "dnshark: policies read again: %d\n", len(set.Policies))
+	fmt.Fprintf(o.std.err, "dnshark: policies read again: %d\n", len(set.Policies))
+}
+
+// usePolicies returns what gives new policies to the steps that were begun with others,
+// either of which may be nil. What they may need is what capture was begun with.
+func (o *options) usePolicies(stage *policy.Stage, detection *detect.Stage, needs kind.Needs) func(*policy.Set) error {
+	return func(set *policy.Set) error {
+		switch {
+		case o.byFile && len(set.Policies) == 0:
+			return errors.New("none of them names events any more; start dnshark again")
+		case !o.byFile && len(set.Policies) > 0:
+			return errors.New("they name events, which none did before; start dnshark again")
+		case set.Kinds().Needs()&^needs != 0:
+			return errors.New("they ask for events that capture was not begun for; start dnshark again")
+		}
+		rules, err := o.alerts.rules()
+		if err != nil {
+			return err
+		}
+		if set.Alerts != nil {
+			rules.Merge(set.Alerts)
+			if err := rules.Check(); err != nil {
+				return err
+			}
+		}
+		if detection != nil {
+			detection.Use(rules)
+		}
+		if o.byFile {
+			stage.Use(set)
+		}
+		return nil
+	}
 }

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/policy"
 	"github.com/dnshark-io/dnshark/internal/testkit"
@@ -111,7 +115,7 @@ func TestPolicyReloadBesideOutput(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if err := o.watchPolicies(ctx, policy.NewStage(o.policies), o.policies.Kinds().Needs()); err != nil {
+	if err := o.watchPolicies(ctx, o.usePolicies(policy.NewStage(o.policies), nil, o.policies.Kinds().Needs())); err != nil {
 		t.Fatal(err)
 	}
 	output, err := os.Create(filepath.Join(dir, "events.json"))
@@ -133,5 +137,62 @@ func TestPolicyReloadBesideOutput(t *testing.T) {
 	time.Sleep(3 * settle)
 	if n := reloads(); n != 1 {
 		t.Errorf("read again %d times", n)
+	}
+}
+
+// Rules of alerts are read again with the policies, on top of what the flags say. A file that
+// begins to name events is refused, and so is a wrong one: then everything stays.
+func TestReloadAlertRules(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "alerts.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	o := &options{policyPaths: []string{path}, events: []string{kind.SetAlerts}}
+	o.std.err = said
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.alerts.add(f)
+	if err := f.Parse([]string{"--alert-suppress", "client=192.0.2.66"}); err != nil {
+		t.Fatal(err)
+	}
+	rule := func(text string) string { return "alerts: {suppress: [{" + text + "}]}\n" }
+	write(rule("client: 192.0.2.67"))
+	if err := o.loadPolicies(); err != nil {
+		t.Fatal(err)
+	}
+	detection := detect.NewStage(&detect.Options{Rules: o.rules})
+	rules := func() (names []string) {
+		detection.Process(&event.Batch{})
+		for _, c := range detection.SuppressedBy() {
+			names = append(names, c.Rule)
+		}
+		return names
+	}
+	use := o.usePolicies(nil, detection, kind.NeedMessages|kind.NeedPairing|kind.NeedDetection)
+	for _, step := range []struct{ text, want, says string }{
+		{rule("client: 192.0.2.68"), "client=192.0.2.66 client=192.0.2.68", "read again"},
+		{rule("client: nowhere"), "client=192.0.2.66 client=192.0.2.68", ":1:30: \"nowhere\" is no address"},
+		{rule("client: 192.0.2.69") + "---\nname: x\nrules: [{event: net_packet_dns}]\n", "client=192.0.2.66 client=192.0.2.68", "they name events, which none did before"},
+		{rule("domain: x.example"), "client=192.0.2.66 domain=x.example", "read again"},
+	} {
+		before, err := os.ReadFile(said.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(step.text)
+		o.reloadPolicies(use)
+		log, err := os.ReadFile(said.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(rules(), " "); got != step.want || !strings.Contains(string(log[len(before):]), step.says) {
+			t.Errorf("%s: rules %s, want %s; said %s", step.text, got, step.want, log[len(before):])
+		}
 	}
 }

@@ -64,7 +64,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	// Before packets come: making detectors takes a while, in which rings fill.
 	var detection *detect.Stage
 	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
-		detection = detect.NewStage(&detect.Options{Threats: kinds.HasName})
+		detection = detect.NewStage(&detect.Options{Threats: kinds.HasName, Rules: o.rules, NoShipped: o.alerts.noShipped})
 	}
 	lanes, err := src.Open(1)
 	if err != nil {
@@ -143,12 +143,12 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	if o.policies != nil {
 		report.policies = policy.NewStage(o.policies)
-		if live && len(o.policyPaths) > 0 {
-			if err := o.watchPolicies(ctx, report.policies, needs); err != nil {
-				return err
-			}
-		}
 		stages = append(stages, report.policies)
+	}
+	if live && len(o.policyPaths) > 0 {
+		if err := o.watchPolicies(ctx, o.usePolicies(report.policies, detection, needs)); err != nil {
+			return err
+		}
 	}
 	finishStore, err := o.openStore(report, live, &stages)
 	if err != nil {

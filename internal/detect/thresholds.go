@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -69,6 +70,9 @@ func (o *Options) at(l limit) float64 {
 	return Thresholds[l].Default
 }
 
+// ErrNoThreshold is that no threshold has a name.
+var ErrNoThreshold = errors.New("there is no threshold")
+
 // SetThreshold sets a threshold, named as dns_tunnel.octets-up.
 func (r *Rules) SetThreshold(name, value string) error {
 	var names []string
@@ -93,5 +97,5 @@ func (r *Rules) SetThreshold(name, value string) error {
 			names = append(names, Thresholds[i].String())
 		}
 	}
-	return fmt.Errorf("there is no threshold %q; there are %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("%w %q; there are %s", ErrNoThreshold, name, strings.Join(names, ", "))
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 )
@@ -32,6 +33,7 @@ const (
 //	rules:
 //	  - event: net_packet_dns_response
 //	    filter: dns.rcode == "NXDOMAIN"        # optional
+//	alerts: ...                                # optional, and may stand alone; see alerts.go
 //
 // or that of Tracee (see tracee.go), plain or as a Kubernetes object. Whatever is
 // wrong is told with file, line and column, and then nothing is loaded.
@@ -43,11 +45,17 @@ func Load(paths []string) (*Set, error) {
 	}
 	var errs []error
 	for _, file := range files {
-		policies, err := loadFile(file)
+		policies, alerts, err := loadFile(file)
 		if err != nil {
 			errs = append(errs, err)
 		}
 		set.Policies = append(set.Policies, policies...)
+		if alerts != nil {
+			if set.Alerts == nil {
+				set.Alerts = &detect.Rules{}
+			}
+			set.Alerts.Merge(alerts)
+		}
 	}
 	seen := map[string]bool{}
 	for _, p := range set.Policies {
@@ -59,7 +67,10 @@ func Load(paths []string) (*Set, error) {
 	if len(set.Policies) > MaxPolicies {
 		errs = append(errs, fmt.Errorf("%d policies: at most %d hold at once", len(set.Policies), MaxPolicies))
 	}
-	if len(set.Policies) == 0 && len(errs) == 0 {
+	if set.Alerts != nil {
+		errs = append(errs, set.Alerts.Check())
+	}
+	if len(set.Policies) == 0 && set.Alerts == nil && len(errs) == 0 {
 		errs = append(errs, fmt.Errorf("%s: no policy in there", strings.Join(paths, ", ")))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -109,46 +120,49 @@ func expand(paths []string) (files []string, err error) {
 	return files, nil
 }
 
-func loadFile(name string) ([]*Policy, error) {
+func loadFile(name string) ([]*Policy, *detect.Rules, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	return read(name, f)
 }
 
-func read(name string, r io.Reader) (policies []*Policy, err error) {
+func read(name string, r io.Reader) (policies []*Policy, alerts *detect.Rules, err error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s: longer than %d octets", name, maxFile)
+		return nil, nil, fmt.Errorf("%s: longer than %d octets", name, maxFile)
 	}
 	documents := yaml.NewDecoder(strings.NewReader(string(text)))
 	for {
 		var doc yaml.Node
 		if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
-			return policies, nil
+			return policies, alerts, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+			return nil, nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
 			continue
 		}
-		d := &document{file: name}
+		d := &document{file: name, told: alerts}
 		p := d.policy(doc.Content[0])
 		if d.err != nil {
-			return nil, d.err
+			return nil, nil, d.err
 		}
-		policies = append(policies, p)
+		if alerts = d.told; p != nil {
+			policies = append(policies, p)
+		}
 	}
 }
 
 // document is a policy being read. The first error ends it.
 type document struct {
 	file string
+	told *detect.Rules // of alerts, of the file so far, or nil
 	err  error
 }
 
@@ -229,9 +243,9 @@ func (d *document) together(n *yaml.Node, text string) {
 
 func ignore(*yaml.Node) {}
 
-// policy reads a policy of any form.
+// policy reads a policy of any form. It returns nil for one that only speaks of alerts.
 func (d *document) policy(n *yaml.Node) *Policy {
-	p, scope := &Policy{}, &Conditions{}
+	p, scope, spoke := &Policy{}, &Conditions{}, false
 	spec := map[string]func(*yaml.Node){
 		"name":        func(n *yaml.Node) { p.Name = d.text(n) },
 		"description": func(n *yaml.Node) { p.Description = d.text(n) },
@@ -240,6 +254,7 @@ func (d *document) policy(n *yaml.Node) *Policy {
 			d.list(n, func(n *yaml.Node) { scope.AddTracee(n.Value, d.scope(n)) })
 		},
 		"defaultActions": d.actions,
+		"alerts":         func(n *yaml.Node) { spoke = true; d.alerts(n) },
 		"rules": func(n *yaml.Node) {
 			d.list(n, func(n *yaml.Node) { p.Rules = append(p.Rules, d.rules(n)...) })
 		},
@@ -280,6 +295,8 @@ func (d *document) policy(n *yaml.Node) *Policy {
 	p.Scope = scope.String()
 	d.together(n, p.Scope)
 	switch {
+	case spoke && len(p.Rules) == 0 && p.Scope == "":
+		return nil
 	case p.Name == "":
 		d.fail(n, "a policy needs a name")
 	case len(p.Name) > maxName:

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/dnshark-io/dnshark/internal/detect"
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 )
@@ -25,7 +26,11 @@ const MaxPolicies = 64
 
 // Set is the policies that hold together: an event is emitted when one of them
 // wants it.
-type Set struct{ Policies []*Policy }
+type Set struct {
+	Policies []*Policy
+	// Alerts is what the files say of alerts, for all policies, or nil.
+	Alerts *detect.Rules
+}
 
 // Kinds returns the events that the policies name.
 func (s *Set) Kinds() (kinds kind.Set) {

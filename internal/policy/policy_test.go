@@ -26,11 +26,11 @@ func response(b *event.Batch, comm string, rcode dnswire.RCode) {
 
 func parse(t *testing.T, text string) *Set {
 	t.Helper()
-	policies, err := read("p.yaml", strings.NewReader(text))
+	policies, _, err := read("p.yaml", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Set{policies}
+	return &Set{Policies: policies}
 }
 
 const two = `
@@ -213,7 +213,7 @@ func TestConditions(t *testing.T) {
 		t.Errorf("kinds %b and %b", b.Events[0].Kinds, b.Events[1].Kinds)
 	}
 	long := "name: x\nrules:\n  - event: default\n    filters:\n" + strings.Repeat("      - data.dst_port!=1\n", 4000)
-	if _, err := read("p.yaml", strings.NewReader(long)); err == nil || !strings.Contains(err.Error(), "all conditions together") {
+	if _, _, err := read("p.yaml", strings.NewReader(long)); err == nil || !strings.Contains(err.Error(), "all conditions together") {
 		t.Error(err)
 	}
 }
@@ -224,7 +224,7 @@ func TestWrong(t *testing.T) {
 		"name: x\nrules:\n  - event: net_packet_dns_respons\n":                                    `p.yaml:3:12: unknown event or set "net_packet_dns_respons"; did you mean`,
 		"name: x\nrules:\n  - event: default\n    filter: dns.rcod == 1\n":                        `p.yaml:4:13: column 1: there is no field "dns.rcod"; did you mean dns.rcode? in dns.rcod == 1`,
 		"name: x\nrules:\n  - event: default\n    filter: dns.id == 1 && dns.rcode == \"NOPE\"\n": `p.yaml:4:41: column 29: dns.rcode has no value "NOPE"`,
-		"name: x\nrule: []\n":                                       `p.yaml:2:1: unknown key "rule"; keys are defaultActions, description, name, rules, scope, where`,
+		"name: x\nrule: []\n":                                       `p.yaml:2:1: unknown key "rule"; keys are alerts, defaultActions, description, name, rules, scope, where`,
 		"rules: [{event: default}]\n":                               `p.yaml:1:1: a policy needs a name`,
 		"name: x\n":                                                 `p.yaml:1:1: policy x has no rules`,
 		"name: x\nrules: [{filter: dns.aa}]\n":                      `p.yaml:2:9: a rule needs an event`,
@@ -235,7 +235,7 @@ func TestWrong(t *testing.T) {
 		"apiVersion: v1\nkind: Policy\n": `p.yaml:1:13: unknown apiVersion "v1"`,
 		"name: " + strings.Repeat("x", 70) + "\nrules: [{event: default}]\n": `p.yaml:1:1: the name of a policy has at most 64 octets`,
 	} {
-		_, err := read("p.yaml", strings.NewReader(text))
+		_, _, err := read("p.yaml", strings.NewReader(text))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
 		}
@@ -288,9 +288,9 @@ func FuzzPolicy(f *testing.F) {
 		if strings.Contains(text, "file") {
 			return
 		}
-		policies, err := read("p", strings.NewReader(text))
+		policies, _, err := read("p", strings.NewReader(text))
 		if err == nil {
-			(&Set{policies}).compile()
+			(&Set{Policies: policies}).compile()
 		}
 	})
 }
