@@ -104,7 +104,8 @@ bench-peers: build
 	test -e $(CAPTURES)/truth.json || $(MAKE) bench-captures
 	bin/bench/peers -captures $(CAPTURES) -floor bin/bench/floor -reference bin/bench/reference $(BENCH_ARGS)
 
-# What the detectors find in labelled captures, and what they call a threat that is none.
+# What the detectors find in labelled captures, and what they call a threat that is none, with and
+# without the lists of domains that come with dnshark.
 # The score of names is learned anew for that, without the families that it is shown.
 # WORDS is of Debian's wamerican.
 THREATS ?= ../shared/corpus/threats

@@ -39,6 +39,8 @@ type Options struct {
 	AnyPort bool          // messages on other ports too, told by their structure
 	Timeout time.Duration // after which a query is unanswered; default 5 s
 	Host    string        // name of this host in events; default: the host's own
+
+	NoShippedAllowLists bool // detectors use no lists of domains that are no threats
 }
 
 // Errors of captures, for errors.Is.
@@ -96,7 +98,7 @@ func (o *Options) assemble(lane source.Lane, yield func(*event.Event, error) boo
 	}
 	l := &assembly{table: pair.NewTable(int64(o.Timeout), 0), detect: nothing{}, wanted: nothing{}, marker: kind.NewMarker(kinds), needs: kinds.Needs(), yield: yield}
 	if l.needs&kind.NeedDetection != 0 {
-		l.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName})
+		l.detect = detect.NewStage(&detect.Options{Threats: kinds.HasName, NoShipped: o.NoShippedAllowLists})
 	}
 	if o.Filter != "" {
 		if l.wanted, err = filter.Parse(o.Filter); err != nil {

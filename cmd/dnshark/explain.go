@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/detect"
+	"github.com/dnshark-io/dnshark/internal/kind"
 )
 
 // told is an alert as it stands in JSON. All of it may be an attacker's.
@@ -126,7 +128,7 @@ var explanations = map[string]struct{ what, next string }{
 	"dns_hijacking": {"answers led elsewhere than they should",
 		"Ask another resolver for the names and compare. Look at the resolver's and the client's settings, and at what runs at the address that the names were given."},
 	"dns_zone_transfer": {"somebody copied a zone, or tried to",
-		"Allow transfers to secondaries only, by address and by key (TSIG). If the client is a secondary, name it one."},
+		"Allow transfers to secondaries only, by address and by key (TSIG). If the client is a secondary, name it one (--alert-secondary)."},
 }
 
 // clean returns text that is safe to print.
@@ -169,15 +171,34 @@ func (e *told) write(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s  %s\n", label, clean(why))
 	}
+	if in := kind.FindIncident(a.Threat, a.Kind); in != nil {
+		fmt.Fprintf(w, "  alike     %s\n", in.Alike)
+	}
 	if a.Technique != "" {
 		fmt.Fprintf(w, "  attack    https://attack.mitre.org/techniques/%s\n", strings.ReplaceAll(clean(a.Technique), ".", "/"))
 	}
 	if x.next != "" {
 		fmt.Fprintf(w, "  next      %s\n", x.next)
 	}
+	fmt.Fprintf(w, "  unwanted  %s\n", suppression(a.Threat, a.Kind, a.Domain, a.Src))
 	if a.Update > 0 {
 		fmt.Fprintf(w, "  this is update %d of the incident\n", a.Update)
 	}
+}
+
+// suppression returns the flag with which the alert would not be told, as a shell takes it.
+func suppression(threat, what, domain, src string) string {
+	text := "threat=" + threat + "/" + what
+	if domain != "" {
+		text += " domain=" + domain
+	}
+	if src != "" {
+		text += " client=" + src
+	}
+	if _, err := detect.ParseSuppression(text); err != nil {
+		return "docs/alerts.md says how to suppress it" // what is in there is no alert of ours
+	}
+	return "--alert-suppress '" + text + "'"
 }
 
 // process says which process it was, with a comma before it.
