@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"github.com/dnshark-io/dnshark/dnswire"
 )
 
 // Severity says how bad an alert is.
@@ -67,6 +69,7 @@ type Evidence struct {
 const (
 	maxSamples = 16
 	maxSample  = 512 // octets of one text, escaped
+	maxText    = 4 * dnswire.MaxNameLen
 )
 
 // FieldAlert is the alert of an event of the set alerts.
@@ -102,13 +105,13 @@ func appendAlert(dst []byte, e *Event) []byte {
 	}
 	text := func(key, s string) {
 		if s != "" {
-			dst = appendQuoted(append(append(append(dst, `,"`...), key...), `":`...), s)
+			dst = appendBounded(append(append(append(dst, `,"`...), key...), `":`...), s)
 		}
 	}
 	number := func(key string, v float64) {
 		dst = appendNumber(append(append(append(dst, `,"`...), key...), `":`...), v)
 	}
-	dst = appendQuoted(append(dst, `{"id":`...), a.ID)
+	dst = appendBounded(append(dst, `{"id":`...), a.ID)
 	number("update", float64(a.Update))
 	text("threat", a.Threat)
 	text("kind", a.Kind)
@@ -142,11 +145,18 @@ func appendAlert(dst []byte, e *Event) []byte {
 }
 
 func (v *Evidence) append(dst []byte) []byte {
-	dst = append(appendQuoted(dst, v.Name), ':')
+	dst = append(appendBounded(dst, v.Name), ':')
 	if v.Texts == nil {
 		return appendNumber(dst, v.Number)
 	}
 	return append(appendTexts(append(dst, '['), v.Texts), ']')
+}
+
+// appendBounded appends text, which a name in presentation format always fits.
+func appendBounded(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	at := len(dst)
+	return append(EscapeJSON(AppendSafeUpTo(dst, s, maxText), at), '"')
 }
 
 func appendTexts(dst []byte, list []string) []byte {

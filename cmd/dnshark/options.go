@@ -307,5 +307,11 @@ func (o *options) check() error {
 	if asked, _ := o.asked(); asked != kinds && !o.quiet && o.policies == nil && !slices.Contains(o.events, kind.SetDefault) {
 		fmt.Fprintf(o.std.err, "dnshark: format %s has no form for %s\n", o.formatNames(), kindNames(asked&^kinds))
 	}
+	// One output of several may have nothing to tell.
+	for _, t := range o.targets {
+		if format, err := output.FindFormat(t.Format); err == nil && format.Carries(kinds) == 0 {
+			fmt.Fprintf(o.std.err, "dnshark: output %s stays empty: format %s has no form for %s\n", t, format.Name, kindNames(kinds))
+		}
+	}
 	return nil
 }

@@ -91,7 +91,9 @@ func (o *options) open(t *sink.Target) (*sink.Output, error) {
 			return nil, usagef("--output %s: filter: %w", t, err)
 		}
 	}
+	out.Carried = ^kind.Set(0) // the formats that fit by themselves carry all
 	if format, err := output.FindFormat(t.Format); err == nil {
+		out.Carried = format.Carries(out.Carried)
 		if t.Binary = format.Binary; format.Whole {
 			return nil, usagef("--output %s: format %s makes one whole file: -o %s -w FILE, and no other output", t, format.Name, format.Name)
 		}

@@ -121,13 +121,13 @@ func (r *reporter) print(end bool) {
 // also counts what is of interest beside the accounts.
 func (r *reporter) also() []count {
 	p := r.table.Stats
-	var spoolFailed, spoolBad uint64
+	var spoolFailed, spoolBad, noForm uint64
 	for _, o := range r.outputs {
 		s := o.Queue.Stats()
-		spoolFailed, spoolBad = spoolFailed+s.SpoolFailed, spoolBad+s.SpoolBad
+		spoolFailed, spoolBad, noForm = spoolFailed+s.SpoolFailed, spoolBad+s.SpoolBad, noForm+o.NoForm
 	}
 	return []count{
-		{spoolFailed, "spool_failed"}, {spoolBad, "spool_bad"},
+		{spoolFailed, "spool_failed"}, {spoolBad, "spool_bad"}, {noForm, "no_form"},
 		{r.lane.Stats().Truncated, "packets_cut"}, {r.detectorsOff(), "detectors_off"},
 		{r.birthsLost(), "births_lost"}, {r.receiptsLost(), "receipts_lost"}, {r.runtimes.Missed(), "containers_not_asked"}, {r.followLost(), "follow_lost"},
 		{p.Retransmits, "retransmits"}, {p.Unsolicited, "unsolicited"}, {p.Duplicate, "duplicate"}, {p.Late, "late"}, {p.Mismatched, "mismatched"},

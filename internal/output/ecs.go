@@ -14,8 +14,8 @@ import (
 // in an object of its own, "dnshark".
 var ecs = Format{
 	Name:  "ecs",
-	Doc:   "Elastic Common Schema, with Packetbeat's DNS keys",
-	Kinds: kindMessages | kindUnanswered,
+	Doc:   "Elastic Common Schema, with Packetbeat's DNS keys; alerts",
+	Kinds: kindMessages | kindUnanswered | kindAlerts,
 	New:   func(Settings) (Encoder, error) { return &ecsEncoder{}, nil },
 }
 
@@ -41,6 +41,9 @@ func (c *ecsEncoder) Append(dst []byte, b *event.Batch) []byte {
 const ecsVersion = "9.4.0"
 
 func (c *ecsEncoder) event(dst []byte, e *event.Event, k int) []byte {
+	if e.Class == event.ClassAlert {
+		return appendECSAlert(dst, e)
+	}
 	m := &e.Msg
 	response := m.Flags.Response()
 	client, server := e.Ends()
@@ -69,7 +72,14 @@ func (c *ecsEncoder) event(dst []byte, e *event.Event, k int) []byte {
 	dst = jsonNumber(dst, `","port":`, client.Port())
 	dst = event.AppendAddr(append(dst, `},"server":{"ip":"`...), server.Addr())
 	dst = jsonNumber(dst, `","port":`, server.Port())
-	dst = append(append(dst, `},"network":{"protocol":"dns","transport":"`...), transport(e, "udp", "tcp")...)
+	dst = c.dns(ecsNetwork(append(dst, '}'), e), e)
+	dst = ecsContainer(ecsProcess(dst, &e.Asker), e.Asker.Container)
+	return append(appendRest(append(dst, `,"dnshark":`...), e), '}', '\n')
+}
+
+// ecsNetwork appends what the packet was carried in and where it came in.
+func ecsNetwork(dst []byte, e *event.Event) []byte {
+	dst = append(append(dst, `,"network":{"protocol":"dns","transport":"`...), transport(e, "udp", "tcp")...)
 	if e.Meta.SrcIP.Is4() {
 		dst = append(dst, `","iana_number":"`...)
 		dst = append(event.AppendUint(dst, uint64(e.Meta.Protocol)), `","type":"ipv4"}`...)
@@ -80,9 +90,7 @@ func (c *ecsEncoder) event(dst []byte, e *event.Event, k int) []byte {
 	if e.Meta.Iface != "" {
 		dst = append(event.AppendJSON(append(dst, `,"observer":{"ingress":{"interface":{"name":`...), e.Meta.Iface), `}}}`...)
 	}
-	dst = c.dns(dst, e)
-	dst = ecsContainer(ecsProcess(dst, &e.Asker), e.Asker.Container)
-	return append(appendRest(append(dst, `,"dnshark":`...), e), '}', '\n')
+	return dst
 }
 
 func (c *ecsEncoder) dns(dst []byte, e *event.Event) []byte {

@@ -12,12 +12,15 @@ import (
 // object of its own, "dnshark".
 var eve = Format{
 	Name:  "eve",
-	Doc:   "Suricata's EVE JSON, DNS version 3",
-	Kinds: kindMessages,
-	New:   (&perEvent{kinds: kindMessages, append: appendEVE}).new,
+	Doc:   "Suricata's EVE JSON, DNS version 3, and alerts",
+	Kinds: kindMessages | kindAlerts,
+	New:   (&perEvent{kinds: kindMessages | kindAlerts, append: appendEVE}).new,
 }
 
 func appendEVE(dst []byte, e *event.Event) []byte {
+	if e.Class == event.ClassAlert {
+		return appendEVEAlert(dst, e)
+	}
 	m := &e.Msg
 	dst = eveTime(append(dst, `{"timestamp":"`...), e.Time)
 	dst = jsonNumber(dst, `","flow_id":`, flowID(e))

@@ -201,5 +201,7 @@ var (
 	kindUDP        = kinds("net_packet_udp")
 	kindPackets    = kinds("net_packet_ip") | kindTCP | kindUDP
 
+	kindAlerts = kinds(kind.SetAlerts)
+
 	kindMessages = kindResponse | kindRequest | kindDNS // a message as it was seen
 )

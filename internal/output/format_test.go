@@ -15,6 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/kind"
 )
@@ -216,16 +217,29 @@ func sample(t testing.TB) *event.Batch {
 			e.Meta.SrcPort, e.Meta.DstPort = 0, 0
 		}
 	}
-	// 14 to 19: alerts.
-	for _, threat := range []string{"dns_tunnel", "dns_dga", "dns_c2", "dns_cache_poisoning", "dns_hijacking", "dns_zone_transfer"} {
+	// 14 to 19: alerts, the second of an answer, the last of a kind that is not listed.
+	for i, threat := range []string{"dns_tunnel/two_way", "dns_dga/made_up_names", "dns_c2/dns_fast_flux", "dns_cache_poisoning/two_answers", "dns_hijacking/rebinding", "dns_zone_transfer/sample"} {
 		e = add(m)
+		if i == 1 {
+			e.Meta.SrcIP, e.Meta.DstIP, e.Meta.SrcPort, e.Meta.DstPort = e.Meta.DstIP, e.Meta.SrcIP, e.Meta.DstPort, e.Meta.SrcPort
+		}
+		e.Msg = dnswire.Message{}
 		e.Class, e.Txn = event.ClassAlert, event.Transaction{}
+		threat, what, _ := strings.Cut(threat, "/")
 		e.Alert = &event.Alert{
-			ID: "0123456789abcdef", Update: 1, Threat: threat, Kind: "sample", Severity: event.SeverityHigh, Confidence: 0.9,
+			ID: "0123456789abcdef", Update: i % 2, Threat: threat, Kind: what, Severity: event.SeverityHigh, Confidence: 0.9,
 			Rule: "more than is usual", Technique: "T1071.004", Start: at - 5e9, End: at,
 			Src: netip.MustParseAddr("192.0.2.10"), Domain: `=x\000.example`, Value: 12.5, Threshold: 8, Window: 60e9,
 			Evidence: []event.Evidence{{Name: "queries", Number: 93}, {Name: "names", Texts: []string{"a\"\x1b.example", ""}}, {Name: "none", Texts: []string{}}},
 			Rejected: []string{"content delivery: answers differ"},
+		}
+		switch i {
+		case 2: // of several clients
+			e.Alert.Src, e.Alert.Domain, e.Alert.Severity = netip.Addr{}, "", event.SeverityInfo
+		case 3: // with a server and hostile text
+			e.Alert.Server, e.Alert.Severity, e.Alert.Confidence = netip.MustParseAddr("2001:db8::53"), event.SeverityCritical, 0.3
+			e.Alert.Rule, e.Alert.Domain, e.Alert.Technique = "\"};\n\x1b[2J=1", "=\\\"\n,\t\xff.example", "T\"\n"
+			e.Host, e.Meta.Iface = "h\"\n", "\"\\"
 		}
 	}
 	all, err := kind.Parse([]string{kind.SetNetworkEvents, kind.SetAlerts})

@@ -12,14 +12,17 @@ import (
 // stands in "unmapped", as the framework wants it.
 var ocsf = Format{
 	Name:  "ocsf",
-	Doc:   "OCSF 1.8, DNS Activity (4003)",
-	Kinds: kindMessages | kindUnanswered,
-	New:   (&perEvent{kinds: kindMessages | kindUnanswered, append: appendOCSF}).new,
+	Doc:   "OCSF 1.8, DNS Activity (4003), alerts as Detection Finding (2004)",
+	Kinds: kindMessages | kindUnanswered | kindAlerts,
+	New:   (&perEvent{kinds: kindMessages | kindUnanswered | kindAlerts, append: appendOCSF}).new,
 }
 
 const ocsfVersion = "1.8.0"
 
 func appendOCSF(dst []byte, e *event.Event) []byte {
+	if e.Class == event.ClassAlert {
+		return appendOCSFAlert(dst, e)
+	}
 	m := &e.Msg
 	response := m.Flags.Response()
 	if response {

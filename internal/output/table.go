@@ -214,13 +214,13 @@ func appendAnswers(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 		return append(event.AppendUint(dst, uint64(e.Meta.PacketLen)), " octets"...)
 	}
 	if a := e.Alert; e.Class == event.ClassAlert {
-		dst = append(append(append(append(dst, a.Threat...), '/'), a.Kind...), " by "...)
+		dst = append(event.AppendSafeUpTo(append(append(dst, a.Threat...), '/'), a.Kind, maxShort), " by "...)
 		if a.Src.IsValid() {
 			dst = event.AppendAddr(dst, a.Src)
 		} else {
 			dst = append(dst, "unknown"...)
 		}
-		return event.AppendSafe(append(dst, ": "...), a.Rule)
+		return event.AppendSafeUpTo(append(dst, ": "...), a.Rule, maxPath)
 	}
 	if e.Msg.Broken != dnswire.None {
 		dst = append(append(append(dst, '['), e.Msg.Broken.String()...), "] "...)

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -164,6 +165,10 @@ func transport(e *event.Event, udp, tcp string) string {
 // addresses and ports can make conversations collide; nothing depends on it.
 func flowID(e *event.Event) uint64 {
 	client, server := e.Ends()
+	return flowOf(e, client, server)
+}
+
+func flowOf(e *event.Event, client, server netip.AddrPort) uint64 {
 	a, b := client.Addr().As16(), server.Addr().As16()
 	const prime = 1099511628211
 	h := uint64(14695981039346656037)

@@ -15,9 +15,9 @@ import (
 var (
 	zeek = Format{
 		Name:  "zeek",
-		Doc:   "Zeek's dns.log as JSON, a line per transaction",
-		Kinds: kindResponse | kindUnanswered,
-		New:   (&perEvent{kinds: kindResponse | kindUnanswered, append: appendZeek}).new,
+		Doc:   "Zeek's dns.log as JSON, a line per transaction; alerts as in notice.log",
+		Kinds: kindResponse | kindUnanswered | kindAlerts,
+		New:   (&perEvent{kinds: kindResponse | kindUnanswered | kindAlerts, append: appendZeek}).new,
 	}
 	zeekTSV = Format{
 		Name:  "zeek-tsv",
@@ -144,10 +144,12 @@ func ofQuestion(f func([]byte, *dnswire.Message, dnswire.Question) []byte) func(
 }
 
 // zeekUID appends the same text for all transactions between two ports.
-func zeekUID(dst []byte, e *event.Event) []byte {
+func zeekUID(dst []byte, e *event.Event) []byte { return zeekUIDOf(dst, flowID(e)) }
+
+func zeekUIDOf(dst []byte, id uint64) []byte {
 	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	dst = append(dst, 'C')
-	for id := flowID(e); id > 0; id /= uint64(len(digits)) {
+	for ; id > 0; id /= uint64(len(digits)) {
 		dst = append(dst, digits[id%uint64(len(digits))])
 	}
 	return dst
@@ -334,6 +336,9 @@ func (c *zeekColumn) list(dst []byte, e *event.Event, n int, json bool) ([]byte,
 }
 
 func appendZeek(dst []byte, e *event.Event) []byte {
+	if e.Class == event.ClassAlert {
+		return appendNotice(dst, e)
+	}
 	answers := -1
 	dst = append(dst, '{')
 	for i := range zeekColumns {

@@ -18,6 +18,7 @@ var zeekKeys = map[string]string{
 
 func TestZeek(t *testing.T) {
 	lines := jsonLines(t, whole(encoder(t, "zeek"), sample(t)))
+	lines = lines[:len(lines)-6] // without alerts
 	if len(lines) != 10 {
 		t.Fatalf("%d lines", len(lines))
 	}

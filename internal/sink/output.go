@@ -30,6 +30,9 @@ type Output struct {
 	Kinds  kind.Set
 	Host   string // in ids
 	Queue  *Queue // since Start
+	// NoForm counts events that were wanted here, and that the format has no form for.
+	NoForm  uint64
+	Carried kind.Set // what the format has a form for
 
 	block  *Block
 	since  time.Time // of the first event in block
@@ -89,6 +92,8 @@ func (o *Output) hide(b *event.Batch) {
 		if e.Kinds &= uint32(o.Kinds); e.Kinds != 0 && o.Filter != nil && !o.Filter.Match(e) {
 			e.Kinds = 0
 		}
+		o.NoForm += uint64(bits.OnesCount32(e.Kinds &^ uint32(o.Carried)))
+		e.Kinds &= uint32(o.Carried)
 		o.block.Events += bits.OnesCount32(e.Kinds)
 	}
 }

@@ -21,7 +21,7 @@ func start(t testing.TB, url string) *Output {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &Output{Target: target, Sink: s, Kinds: ^kind.Set(0), Host: "h"}
+	o := &Output{Target: target, Sink: s, Kinds: ^kind.Set(0), Carried: format.Carries(^kind.Set(0)), Host: "h"}
 	if o.Encoder, err = format.New(output.Settings{}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,13 @@ var syslog = Kind{
 receiver's kernel has it; what the receiver had not read when it died is lost. Over UDP, whatever was
 sent counts, and a receiver with a small buffer loses bursts. The id stands in the structured data,
 dnshark@32473, and in JSON too. Messages longer than max are refused, never cut: they would not be JSON any more.
-Receivers have limits too; rsyslog's maxMessageSize is 8k if not told otherwise.`,
+Receivers have limits too; rsyslog's maxMessageSize is 8k if not told otherwise. Alerts have a severity of
+their own, in the formats json, eve, ecs and ocsf: critical is crit, high err, medium warning, low notice, info info.`,
 	Example: "-o 'syslog+tls://logs.example?ca=/etc/ssl/logs.pem&facility=local3'",
 	Format:  "json",
 	Options: options(peerOptions, []Option{
 		{"facility", "one of " + strings.Join(facilities[:], ", "), "daemon", "facility of the messages"},
-		{"severity", "one of " + strings.Join(severities[:], ", "), "info", "severity of the messages"},
+		{"severity", "one of " + strings.Join(severities[:], ", "), "info", "severity of the messages that are no alerts"},
 		{"framing", "one of octets, lines", "octets", "of streams: each message begins with its length, or ends with a newline"},
 		{"socket", "one of datagram, stream", "datagram", "kind of the Unix socket"},
 		{"max", "size", "", "longer messages are refused; default: 8KB over UDP, 64KB elsewhere"},
@@ -58,7 +60,9 @@ type syslogSink struct {
 	lines    bool // each message ends with a newline
 	max      int
 
-	before, after string // the time stamp
+	facility int // times 8
+	severity int
+	after    string // behind the time stamp
 
 	message []byte
 	stream  []byte
@@ -92,8 +96,7 @@ func openSyslog(t *Target) (Sink, error) {
 	if p.network == "udp" {
 		s.max = min(s.max, maxDatagram)
 	}
-	pri := 8*slices.Index(facilities[:], t.Text("facility")) + slices.Index(severities[:], t.Text("severity"))
-	s.before = "<" + strconv.Itoa(pri) + ">1 "
+	s.facility, s.severity = 8*slices.Index(facilities[:], t.Text("facility")), slices.Index(severities[:], t.Text("severity"))
 	s.after = fmt.Sprintf(" %s dnshark %d %s [%s event_id=\"", syslogHost(t.Host), os.Getpid(), t.Format, syslogID)
 	return s, nil
 }
@@ -147,10 +150,39 @@ func (s *syslogSink) Deliver(ctx context.Context, b *Block) error {
 	return err
 }
 
+// alertSeverity returns the severity of a line that is an alert, wherever its format has it.
+func alertSeverity(line []byte) (int, bool) {
+	name := ""
+	// What stands in a string has a backslash before its quotes.
+	if at := bytes.Index(line, []byte(`"alert":{"id":"`)); at >= 0 {
+		object := line[at+len(`"alert":`):]
+		name = text(get(object[:extent(object)], "severity"))
+	} else if at := bytes.Index(line, []byte(`"class_uid":2004,`)); at >= 0 {
+		name = strings.ToLower(text(get(line, "severity")))
+	}
+	switch name {
+	case "critical":
+		return 2, true
+	case "high":
+		return 3, true
+	case "medium":
+		return 4, true
+	case "low":
+		return 5, true
+	case "info", "informational":
+		return 6, true
+	}
+	return 0, false
+}
+
 // append makes s.message of line i.
 func (s *syslogSink) append(b *Block, i int, line []byte) {
-	m := append(s.message[:0], s.before...)
-	m = timeOf(line).AppendFormat(m, "2006-01-02T15:04:05.000000Z")
+	severity := s.severity
+	if of, ok := alertSeverity(line); ok {
+		severity = of
+	}
+	m := strconv.AppendInt(append(s.message[:0], '<'), int64(s.facility+severity), 10)
+	m = timeOf(line).AppendFormat(append(m, ">1 "...), "2006-01-02T15:04:05.000000Z")
 	m = append(m, s.after...)
 	m = append(b.AppendID(m, i), `"] `...)
 	s.message = b.AppendJSON(m, i, line)

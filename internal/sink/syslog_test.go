@@ -14,6 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/kind"
+	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -227,5 +230,40 @@ action(type="omfile" file="%s" template="t")
 			t.Errorf("%s: %d lines\n%s\n%s", transport, len(written), got, want)
 		}
 		_ = daemon.Stop(t)
+	}
+}
+
+// Alerts have the severity that they say, in all formats that do, and text that looks like one
+// is none.
+func TestSyslogSeverity(t *testing.T) {
+	alert := event.Alert{ID: `"alert":{"id":"`, Threat: "dns_tunnel", Kind: "two_way", Domain: `"class_uid":2004,`}
+	for _, format := range []string{"json", "eve", "ecs", "ocsf"} {
+		for i, want := range []string{"info", "notice", "warning", "err", "crit"} {
+			b := &event.Batch{Host: "h"}
+			e := b.Next()
+			alert.Severity = event.Severity(i)
+			e.Class, e.Alert = event.ClassAlert, &alert
+			alerts, err := kind.Parse([]string{kind.SetAlerts})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind.NewMarker(alerts).Process(b)
+			f, err := output.FindFormat(format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			enc, err := f.New(output.Settings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := alertSeverity(enc.Append(nil, b)); !ok || severities[got] != want {
+				t.Errorf("%s, %v: %v, want %s", format, alert.Severity, got, want)
+			}
+		}
+	}
+	for _, line := range []string{`{"host":"\"alert\":{\"id\":\"x\",\"severity\":\"high\"}"}`, `{"alert":{"id":"`, `{"class_uid":2004,"severity":[`, "", "alert: high"} {
+		if got, ok := alertSeverity([]byte(line)); ok {
+			t.Errorf("%s: %v", line, got)
+		}
 	}
 }
