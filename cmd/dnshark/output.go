@@ -94,8 +94,9 @@ func (o *options) open(t *sink.Target) (*sink.Output, error) {
 	out.Carried = ^kind.Set(0) // the formats that fit by themselves carry all
 	if format, err := output.FindFormat(t.Format); err == nil {
 		out.Carried = format.Carries(out.Carried)
-		if t.Binary = format.Binary; format.Whole {
-			return nil, usagef("--output %s: format %s makes one whole file: -o %s -w FILE, and no other output", t, format.Name, format.Name)
+		if t.Binary, t.Whole = format.Binary, format.Whole; t.Whole && (t.Kind == nil || t.Kind.Scheme != "file") {
+			return nil, usagef("--output %s: format %s makes whole files: -o %s:PATH,rotate=64MB, or -o %s -w FILE for a single one",
+				t, format.Name, format.Name, format.Name)
 		}
 	}
 	t.Header, t.Trailer = output.Frame(encoder)

@@ -338,8 +338,12 @@ func (p *parquetEncoder) take(dst []byte) []byte {
 // Header implements Framed.
 func (p *parquetEncoder) Header(dst []byte) []byte { return dst }
 
-// Trailer implements Framed: the last row group and the table of contents.
+// Trailer implements Framed: the last row group and the table of contents. What is
+// appended next begins another file.
 func (p *parquetEncoder) Trailer(dst []byte) []byte {
 	must(p.w.Close())
-	return p.take(dst)
+	dst = p.take(dst)
+	p.w.Reset(&p.file)
+	p.begun, p.rows, p.octets = false, 0, 0
+	return dst
 }

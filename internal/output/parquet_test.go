@@ -2,10 +2,8 @@ package output
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -20,36 +18,13 @@ import (
 
 // duckdb returns what DuckDB says to queries about a Parquet file, called file
 // there.
-func duckdb(t testing.TB, file []byte, query string) (rows []map[string]any) {
+func duckdb(t testing.TB, file []byte, query string) []map[string]any {
 	t.Helper()
-	const module = "/usr/local/lib/dnshark-tests/duckdb/node_modules/@duckdb/node-api"
-	testkit.NeedPrograms(t, "node")
-	if _, err := os.Stat(module); err != nil {
-		testkit.Unable(t, "%v", err)
-	}
 	path := filepath.Join(t.TempDir(), "events.parquet")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("node", "-e", `
-		const {DuckDBInstance} = require(process.argv[1]);
-		(async () => {
-			const db = await (await DuckDBInstance.create(':memory:')).connect();
-			await db.run("SET TimeZone = 'UTC'");
-			await db.run("CREATE VIEW file AS FROM '" + process.argv[2] + "'");
-			const rows = await db.runAndReadAll(process.argv[3]);
-			process.stdout.write(JSON.stringify(rows.getRowObjectsJson()));
-		})()`, module, path, query)
-	errs := &bytes.Buffer{}
-	cmd.Stderr = errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("DuckDB: %v: %s", err, errs)
-	}
-	if err := json.Unmarshal(out, &rows); err != nil {
-		t.Fatal(err)
-	}
-	return rows
+	return testkit.DuckDB(t, path, query)
 }
 
 // duckValue is a path's value as DuckDB tells it.

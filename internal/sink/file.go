@@ -22,7 +22,8 @@ var file = Kind{
 	Form:   "FORMAT:PATH[,OPTION=VALUE...] or file:///PATH?OPTION=VALUE&...",
 	Doc:    "a file, also a named pipe",
 	Delivery: "An event counts as delivered when the kernel has it. What was written of a block before an error, such\n" +
-		"as a full disk, is taken back, and the block written again. docs/files.md tells more.",
+		"as a full disk, is taken back, and the block written again. Parquet files appear when they are complete,\n" +
+		"each under a name of its own. docs/files.md tells more.",
 	Example: "-o json:/var/log/dnshark.json,rotate=100MB,keep=14,compress=zstd",
 	Format:  "json",
 	Options: []Option{
@@ -37,17 +38,20 @@ var file = Kind{
 }
 
 func openFile(t *Target) (Sink, error) {
-	mode, err := strconv.ParseUint(t.Text("mode"), 8, 9)
+	if t.Whole {
+		return openWhole(t)
+	}
+	mode, err := t.mode()
 	if err != nil {
-		return nil, fmt.Errorf("mode=%s: permissions are octal, as 0640", t.Text("mode"))
+		return nil, err
 	}
 	f := &fileSink{
-		target: t, path: t.URL.Path, mode: os.FileMode(mode),
+		target: t, path: t.URL.Path, mode: mode,
 		rotate: t.Size("rotate"), every: t.Time("every"), undo: -1,
 		old: newArchive(t.URL.Path, t.Number("keep"), t.Time("max-age"), t.Text("compress"), t.Log),
 	}
-	if f.every > 0 && f.every < time.Second {
-		return nil, errors.New("every= is at least 1s")
+	if err := t.checkEvery(); err != nil {
+		return nil, err
 	}
 	for _, name := range []string{"keep", "max-age", "compress"} {
 		if t.Given(name) && !f.rotates() {
@@ -55,6 +59,21 @@ func openFile(t *Target) (Sink, error) {
 		}
 	}
 	return f, nil
+}
+
+func (t *Target) mode() (os.FileMode, error) {
+	mode, err := strconv.ParseUint(t.Text("mode"), 8, 9)
+	if err != nil {
+		return 0, fmt.Errorf("mode=%s: permissions are octal, as 0640", t.Text("mode"))
+	}
+	return os.FileMode(mode), nil
+}
+
+func (t *Target) checkEvery() error {
+	if every := t.Time("every"); every > 0 && every < time.Second {
+		return errors.New("every= is at least 1s")
+	}
+	return nil
 }
 
 // fileSink appends blocks to a file. A block is in there as a whole or not at all.
@@ -206,9 +225,8 @@ func (f *fileSink) use(file *os.File) error {
 		_, err := file.Write(f.target.Header(nil))
 		return err
 	}
-	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("%s is in use: another output, or another dnshark, writes to it", f.path)
+	if err := lock(file); err != nil {
+		return err
 	}
 	f.due = time.Time{}
 	if f.every > 0 {
@@ -229,6 +247,15 @@ func (f *fileSink) use(file *os.File) error {
 		return errors.Join(file.Close(), f.open())
 	}
 	return f.endLine()
+}
+
+// lock keeps other outputs and other dnsharks from a file. Where a file system has no
+// locks there are none.
+func lock(file *os.File) error {
+	if errors.Is(unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK) {
+		return fmt.Errorf("%s is in use: another output, or another dnshark, writes to it", file.Name())
+	}
+	return nil
 }
 
 // begin writes what a file begins with.

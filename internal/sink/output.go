@@ -38,7 +38,8 @@ type Output struct {
 	since  time.Time // of the first event in block
 	linger time.Duration
 	full   int
-	next   uint64 // sequence number
+	every  time.Duration // at multiples of this a block ends, or 0
+	next   uint64        // sequence number
 	source string
 	kinds  []uint32 // of a batch's events, while some are hidden from the encoder
 }
@@ -62,9 +63,12 @@ func (o *Output) Start(patient bool) error {
 			return fmt.Errorf("spool: %w", err)
 		}
 	} else {
-		o.Queue = NewQueue(o.Sink, t.Size("queue"), patient, t.Log)
+		o.Queue = NewQueue(o.Sink, max(t.Size("queue"), 2*wholeSize(t)), patient, t.Log)
 	}
 	o.block, o.linger, o.full = &Block{}, t.Time("linger"), int(max(1, t.Size("batch")))
+	if t.Whole {
+		o.linger, o.full, o.every = forever, int(wholeSize(t)), t.Time("every")
+	}
 	o.next, o.source = firstSequence(), source(o.Host, t.Name)
 	return nil
 }
@@ -77,6 +81,9 @@ func (o *Output) Write(b *event.Batch) {
 	o.show(b)
 	if before == 0 && len(o.block.Text) > 0 {
 		o.since = time.Now()
+		if o.every > 0 {
+			o.linger = o.since.UTC().Truncate(o.every).Add(o.every).Sub(o.since)
+		}
 	}
 	if len(o.block.Text) >= o.full || len(o.block.Text) > 0 && time.Since(o.since) >= o.linger {
 		o.flush()
@@ -107,6 +114,9 @@ func (o *Output) show(b *event.Batch) {
 func (o *Output) flush() {
 	if len(o.block.Text) == 0 {
 		return
+	}
+	if o.Target.Whole {
+		o.block.Text = o.Target.Trailer(o.block.Text)
 	}
 	o.block.First, o.block.source = o.next, o.source
 	o.next += uint64(bytes.Count(o.block.Text, []byte{'\n'}))

@@ -60,8 +60,9 @@ const (
 	maxPause = 6 * time.Second
 	// maxAfter bounds for how long a receiver can send us away.
 	maxAfter = time.Minute
-	// maxFree bounds the blocks that are kept to be used again.
+	// maxFree bounds the blocks that are kept to be used again, maxKept their octets.
 	maxFree = 8
+	maxKept = 16 << 20
 )
 
 // NewQueue starts a goroutine that delivers. A patient queue never drops: Put
@@ -155,7 +156,7 @@ func (q *Queue) finish(b *Block, refused int, err error) {
 func (q *Queue) release(b *Block) {
 	q.blocks = q.blocks[1:]
 	q.octets -= int64(len(b.Text))
-	if b.reset(); len(q.free) < maxFree {
+	if b.reset(); len(q.free) < maxFree && cap(b.Text) <= maxKept {
 		q.free = append(q.free, b)
 	}
 	q.turn.Broadcast()

@@ -198,14 +198,16 @@ func tapTarget(t *testing.T, url string) (Sink, *Block) {
 
 func TestDnstapStream(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
-		l, err := net.Listen(network, map[string]string{"unix": filepath.Join(t.TempDir(), "s"), "tcp": "127.0.0.1:0"}[network])
-		if err != nil {
-			t.Fatal(err)
-		}
-		input := tap.NewFrameStreamSockInput(l)
 		frames := make(chan []byte, 100)
-		go input.ReadInto(frames)
-		s, b := tapTarget(t, network+"://"+l.Addr().String())
+		r := listen(t, network, nil, func(c net.Conn) {
+			input, err := tap.NewFrameStreamInput(c, true)
+			if err != nil {
+				t.Error(network, err)
+				return
+			}
+			input.ReadInto(frames)
+		})
+		s, b := tapTarget(t, network+"://"+r.address)
 		for range 2 {
 			if err := deliver(t, s, b); err != nil {
 				t.Fatal(network, err)
@@ -224,7 +226,6 @@ func TestDnstapStream(t *testing.T) {
 				t.Fatalf("%s: %d frames", network, i)
 			}
 		}
-		l.Close()
 	}
 }
 

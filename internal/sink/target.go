@@ -26,6 +26,7 @@ type Target struct {
 	// with, in formats that have such.
 	Header, Trailer func(dst []byte) []byte
 	Binary          bool // the format is not lines
+	Whole           bool // each file is one block, with all that it begins and ends with
 	Log             func(format string, args ...any)
 
 	values map[string]string
