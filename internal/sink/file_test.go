@@ -145,7 +145,7 @@ func TestFileRotation(t *testing.T) {
 		}
 		names := history(t, dir)
 		if compress != "" {
-			testkit.Eventually(t, 10*time.Second, "old files to be compressed", func() bool {
+			testkit.Eventually(t, time.Minute, "old files to be compressed", func() bool {
 				names = history(t, dir)
 				return !slices.ContainsFunc(names[:len(names)-1], func(n string) bool { return strings.HasSuffix(n, ".json") })
 			})
@@ -179,7 +179,7 @@ func TestFileKeepAndAge(t *testing.T) {
 	for i := range 10 {
 		put(t, f, numbered(10*i, 10))
 	}
-	testkit.Eventually(t, 5*time.Second, "three old files", func() bool { return len(history(t, dir)) == 3+2 }) // and others
+	testkit.Eventually(t, time.Minute, "three old files", func() bool { return len(history(t, dir)) == 3+2 }) // and others
 	end(t, f)
 	if exists(ancient) || !exists(others) {
 		t.Error("the oldest is still there, or another output's file is not")
@@ -194,7 +194,7 @@ func TestFileKeepAndAge(t *testing.T) {
 	for i := range 3 {
 		put(t, f, numbered(10*i, 10))
 	}
-	testkit.Eventually(t, 5*time.Second, "old files to go", func() bool { return !exists(ancient) })
+	testkit.Eventually(t, time.Minute, "old files to go", func() bool { return !exists(ancient) })
 	end(t, f)
 	wantLines(t, 30, false, history(t, dir)...)
 }
@@ -203,7 +203,7 @@ func TestFileEvery(t *testing.T) {
 	dir := t.TempDir()
 	f := begin(t, fileTarget(t, filepath.Join(dir, "f.json"), "every=1s", true))
 	put(t, f, numbered(0, 5))
-	testkit.Eventually(t, 5*time.Second, "a new file without new events", func() bool { return len(history(t, dir)) == 2 })
+	testkit.Eventually(t, time.Minute, "a new file without new events", func() bool { return len(history(t, dir)) == 2 })
 	time.Sleep(1200 * time.Millisecond)
 	if n := len(history(t, dir)); n != 2 {
 		t.Errorf("%d files: one without events was rotated", n)
@@ -247,7 +247,7 @@ func TestFileLinks(t *testing.T) {
 	f := begin(t, fileTarget(t, path, "rotate=100,compress=gzip", false))
 	put(t, f, numbered(0, 9))
 	put(t, f, numbered(9, 9))
-	testkit.Eventually(t, 5*time.Second, "a compressed file", func() bool {
+	testkit.Eventually(t, time.Minute, "a compressed file", func() bool {
 		names, _ := filepath.Glob(filepath.Join(dir, "f-*.gz"))
 		return len(names) == 1
 	})
@@ -317,7 +317,7 @@ func TestFileOnFullDisk(t *testing.T) {
 	for i := range blocks {
 		q.Put(numbered(per*i, per))
 		if i == 9 {
-			testkit.Eventually(t, 10*time.Second, "the disk to be full", func() bool { return errors.Is(q.Err(), unix.ENOSPC) })
+			testkit.Eventually(t, time.Minute, "the disk to be full", func() bool { return errors.Is(q.Err(), unix.ENOSPC) })
 			text := content(t, filepath.Join(dir, "f.json"))
 			if !strings.HasSuffix(text, "}\n") {
 				t.Errorf("torn: %q", text[len(text)-20:])
@@ -329,7 +329,7 @@ func TestFileOnFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, 10*time.Second, "events to go on", func() bool { return q.Stats().Delivered == blocks*per })
+	testkit.Eventually(t, time.Minute, "events to go on", func() bool { return q.Stats().Delivered == blocks*per })
 	t.Logf("healed within %v", time.Since(freed).Round(time.Millisecond))
 	if err := q.Close(time.Second); err != nil {
 		t.Error(err)

@@ -224,7 +224,7 @@ func TestFluentLosesAcks(t *testing.T) {
 		return chunk, true
 	}}
 	r := listen(t, "tcp", nil, f.serve)
-	s, target := open(t, "fluent://"+r.address+"?timeout=100ms")
+	s, target := open(t, "fluent://"+r.address+"?timeout=1s")
 	q := NewQueue(s, 1<<30, false, target.Log)
 	for i := range 4 {
 		q.Put(block(1+100*i, 100))
@@ -296,7 +296,6 @@ func TestFluentStrangers(t *testing.T) {
 			<-hold
 		})
 		s, _ := open(t, "fluent://"+r.address+test.options)
-		s.(*fluentSink).peer.timeout = 300 * time.Millisecond
 		b := block(1, 1)
 		err := deliver(t, s, b)
 		if err == nil || !strings.Contains(err.Error(), test.want) || len(err.Error()) > 500 {

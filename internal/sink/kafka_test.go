@@ -36,7 +36,7 @@ func records(t testing.TB, c *kfake.Cluster, n int, options ...kgo.Opt) (list []
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for wait := 10 * time.Second; ; {
+	for wait := testGrace; ; {
 		if len(list) >= n {
 			wait = 300 * time.Millisecond
 		}
@@ -115,14 +115,14 @@ func TestKafkaRights(t *testing.T) {
 		t.Run(test.method, func(t *testing.T) {
 			c := brokers(t, append(test.cluster, kfake.EnableSASL(), kfake.Superuser(test.method, "u", "p a+s:s/@%"))...)
 			address := c.ListenAddrs()[0]
-			s, _ := open(t, test.scheme+"://u:${KAFKA_SECRET}@"+address+"?timeout=5s"+test.options)
+			s, _ := open(t, test.scheme+"://u:${KAFKA_SECRET}@"+address+"?timeout=30s"+test.options)
 			if err := errors.Join(deliver(t, s, block(1, 3)), s.Close()); err != nil {
 				t.Fatal(err)
 			}
 			wrong, _ := open(t, test.scheme+"://u:wr0ng@"+address+"?timeout=300ms"+test.options)
 			begin := time.Now()
 			err := deliver(t, wrong, block(1, 1))
-			if err == nil || isPermanent(err) || strings.Contains(err.Error(), "wr0ng") || time.Since(begin) > 5*time.Second {
+			if err == nil || isPermanent(err) || strings.Contains(err.Error(), "wr0ng") || time.Since(begin) > testGrace {
 				t.Error(err, time.Since(begin))
 			}
 			t.Log(err)
@@ -130,7 +130,7 @@ func TestKafkaRights(t *testing.T) {
 		})
 	}
 	c := brokers(t, kfake.TLS(ca.server))
-	s, _ := open(t, "kafka+tls://"+c.ListenAddrs()[0]+"?timeout=1s")
+	s, _ := open(t, "kafka+tls://"+c.ListenAddrs()[0]+"?timeout=10s")
 	if err := deliver(t, s, block(1, 1)); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Error(err)
 	}
@@ -231,12 +231,12 @@ func TestKafkaSilence(t *testing.T) {
 		s, _ := open(t, "kafka://"+url)
 		begin := time.Now()
 		err := deliver(t, s, block(1, 1))
-		if err == nil || isPermanent(err) || !strings.Contains(err.Error(), want) || time.Since(begin) > 8*time.Second {
+		if err == nil || isPermanent(err) || !strings.Contains(err.Error(), want) || time.Since(begin) > testGrace {
 			t.Errorf("%s: %v after %v", url, err, time.Since(begin))
 		}
 		t.Logf("%s: %v", url, err)
 		begin = time.Now()
-		if err := s.Close(); err != nil || time.Since(begin) > 2*time.Second {
+		if err := s.Close(); err != nil || time.Since(begin) > testGrace {
 			t.Error(err, time.Since(begin))
 		}
 	}

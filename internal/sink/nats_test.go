@@ -72,7 +72,7 @@ func natsMessages(t testing.TB, url, stream string, n int, options ...nats.Optio
 		t.Fatal(err)
 	}
 	found := map[string][]*jetstream.RawStreamMsg{}
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(testGrace); ; {
 		batch, err := c.Fetch(5000, jetstream.FetchMaxWait(300*time.Millisecond))
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func TestNATSSubjects(t *testing.T) {
 // What the server will never take is refused, alone; what it may take later is not.
 func TestNATSRefusals(t *testing.T) {
 	address := natsServer(t, natsd.Options{MaxPayload: 4096}).Addr().String()
-	s, _ := open(t, "nats://"+address+"?subject=a.b&timeout=1s")
+	s, _ := open(t, "nats://"+address+"?subject=a.b&timeout=10s")
 	if err := deliver(t, s, block(1, 3)); err == nil || isPermanent(err) || !strings.Contains(err.Error(), "no stream takes the subject a.b") {
 		t.Error(err)
 	}
@@ -325,13 +325,13 @@ func TestNATSSilence(t *testing.T) {
 	defer close(hold)
 	s, _ := open(t, "nats://"+r.address+"?timeout=300ms")
 	begin := time.Now()
-	if err := deliver(t, s, block(1, 1)); err == nil || time.Since(begin) > 2*time.Second {
+	if err := deliver(t, s, block(1, 1)); err == nil || time.Since(begin) > testGrace {
 		t.Error(err, time.Since(begin))
 	}
 	s, _ = open(t, "nats://"+r.address+"?timeout=1h")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := s.Deliver(ctx, block(1, 1)); err == nil || time.Since(begin) > 4*time.Second {
+	if err := s.Deliver(ctx, block(1, 1)); err == nil || time.Since(begin) > testGrace {
 		t.Error(err, time.Since(begin))
 	}
 }

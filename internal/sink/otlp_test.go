@@ -256,7 +256,7 @@ func TestOTLPTrouble(t *testing.T) {
 		for i := range blocks {
 			q.Put(block(1+each*i, each))
 		}
-		if err := q.Close(30 * time.Second); err != nil {
+		if err := q.Close(testGrace); err != nil {
 			t.Error(err)
 		}
 		stats := q.Stats()
@@ -283,7 +283,7 @@ func TestOTLPRestart(t *testing.T) {
 		}
 	}
 	q.settle()
-	if err := q.Close(30 * time.Second); err != nil {
+	if err := q.Close(testGrace); err != nil {
 		t.Error(err)
 	}
 	if stats := q.Stats(); stats.Delivered != blocks*each || len(c.records) != blocks*each {
@@ -319,7 +319,7 @@ func TestOTLPStrangers(t *testing.T) {
 		s, _ := open(t, url)
 		begin := time.Now()
 		err := deliver(t, s, block(1, 1))
-		if err == nil || isPermanent(err) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\x1b") || len(err.Error()) > 5*maxQuoted || time.Since(begin) > 3*time.Second {
+		if err == nil || isPermanent(err) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\x1b") || len(err.Error()) > 5*maxQuoted || time.Since(begin) > testGrace {
 			t.Errorf("%s: %v after %v", url, err, time.Since(begin))
 		}
 		t.Logf("%s: %v", url, err)

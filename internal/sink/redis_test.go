@@ -160,7 +160,11 @@ func TestRedisStrangers(t *testing.T) {
 			_, _ = io.WriteString(c, answer)
 			<-hold
 		})
-		s, _ := open(t, "redis://"+r.address+"?timeout=200ms")
+		timeout := "10s"
+		if want == "longer" {
+			timeout = "200ms"
+		}
+		s, _ := open(t, "redis://"+r.address+"?timeout="+timeout)
 		if err := deliver(t, s, block(1, 1)); err == nil || isPermanent(err) || !strings.Contains(err.Error(), want) || len(err.Error()) > 2*maxQuoted {
 			t.Errorf("%.40q: %v, want %q", answer, err, want)
 		}

@@ -132,13 +132,13 @@ func TestStreamDeadReceivers(t *testing.T) {
 		} else {
 			t.Logf("%s: %v", name, err)
 		}
-		if took := time.Since(begin); took > 2*time.Second {
+		if took := time.Since(begin); took > testGrace {
 			t.Errorf("%s: %v", name, took)
 		}
 		s, _ = open(t, "unix://"+r.address+"?timeout=1h")
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		begin = time.Now()
-		if err := s.Deliver(ctx, big); err == nil || time.Since(begin) > 2*time.Second {
+		if err := s.Deliver(ctx, big); err == nil || time.Since(begin) > testGrace {
 			t.Errorf("%s: %v after %v", name, err, time.Since(begin))
 		}
 		cancel()
@@ -158,7 +158,9 @@ func TestStreamClosedBetween(t *testing.T) {
 	r := listen(t, "tcp", nil, func(c net.Conn) {
 		conns.Add(1)
 		line := make([]byte, len(block(1, 1).Text))
-		if _, err := io.ReadFull(c, line); err == nil {
+		_, err := io.ReadFull(c, line)
+		c.Close() // before anybody knows of the line
+		if err == nil {
 			got.add(string(bytes.TrimSpace(line)))
 		}
 	})
@@ -222,7 +224,7 @@ func TestDnstapStream(t *testing.T) {
 				if string(f) != "\x78\x01" {
 					t.Errorf("%s: %q", network, f)
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(testGrace):
 				t.Fatalf("%s: %d frames", network, i)
 			}
 		}
@@ -252,7 +254,9 @@ func TestDnstapHandshake(t *testing.T) {
 			<-hold
 		})
 		s, b := tapTarget(t, "tcp://"+r.address)
-		s.(*streamSink).peer.timeout = 200 * time.Millisecond
+		if want == "longer" {
+			s.(*streamSink).peer.timeout = 200 * time.Millisecond
+		}
 		if err := deliver(t, s, b); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", answer, err, want)
 		}
@@ -264,7 +268,7 @@ func TestDnstapHandshake(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	})
 	s, b := tapTarget(t, "tcp://"+r.address)
-	s.(*streamSink).peer.timeout = 200 * time.Millisecond
+	s.(*streamSink).peer.timeout = 2 * time.Second
 	if err := errors.Join(deliver(t, s, b), s.Close()); err == nil || !strings.Contains(err.Error(), "everything") {
 		t.Error(err)
 	}

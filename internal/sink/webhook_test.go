@@ -321,10 +321,10 @@ func TestWebhookBrokenServers(t *testing.T) {
 			request(c)
 			_, _ = io.WriteString(c, answer)
 		})
-		s, _ := open(t, "http://"+r.address+"/?timeout=300ms")
+		s, _ := open(t, "http://"+r.address+"/?timeout=1s")
 		begin := time.Now()
 		err := deliver(t, s, block(1, 100))
-		if err == nil || isPermanent(err) || time.Since(begin) > 2*time.Second {
+		if err == nil || isPermanent(err) || time.Since(begin) > testGrace {
 			t.Errorf("%s: %v after %v", name, err, time.Since(begin))
 		}
 		t.Logf("%s: %v", name, err)
@@ -335,7 +335,7 @@ func TestWebhookBrokenServers(t *testing.T) {
 		broken.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		begin = time.Now()
-		if err := s.Deliver(ctx, big); err == nil || time.Since(begin) > time.Second {
+		if err := s.Deliver(ctx, big); err == nil || time.Since(begin) > testGrace {
 			t.Errorf("%s: %v after %v", name, err, time.Since(begin))
 		}
 		cancel()
