@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output", "internal/spool"},
 	"internal/spool":           {},
 	"internal/store":           {"dnswire", "event"},
+	"internal/store/eventlog":  {"event", "internal/store"},
 	"internal/web":             {"dnswire", "event", "internal/filter", "internal/kind", "internal/output", "internal/sink", "internal/store"},
 	"internal/screen":          {"dnswire", "event"},
 	"internal/privilege":       {},

@@ -110,6 +110,12 @@ func (r *reporter) accounts() []account {
 			{kept, "kept"}, {waiting, "waiting"}, {h.Dropped, "dropped"}, {failed, "failed"}, {h.Other, "no_evidence"},
 		}})
 	}
+	if l := r.events; l != nil {
+		written, waiting := l.Stats()
+		accounts = append(accounts, account{"event_log", []count{{l.Events, "events"}}, []count{
+			{written, "written"}, {waiting, "waiting"}, {l.Dropped, "dropped"}, {l.Failed, "failed"},
+		}})
+	}
 	for _, o := range r.outputs {
 		s := o.Queue.Stats()
 		accounts = append(accounts, account{"output " + o.Target.Name, []count{{s.Events, "events"}, {s.Recovered, "recovered"}}, []count{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,21 +15,39 @@ import (
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/store"
 	"github.com/dnshark-io/dnshark/internal/store/clickhouse"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 )
 
 // storeOptions say where the history is and how much of it is kept.
 type storeOptions struct {
-	dir  string
-	age  string
-	size int64 // MiB
+	dir        string
+	age        string
+	size       int64 // MiB
+	eventsAge  string
+	eventsSize int64 // MiB
 }
 
 func (s *storeOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&s.dir, "store", "", "keep the history of answers that are shown in a `DIR`, or of many hosts in ClickHouse (clickhouse://USER@HOST/DATABASE), for dnshark history, top, new and serve")
 	f.StringVar(&s.age, "store-age", "", "remove from the history what was not seen for this `TIME`, as 90d (default: never)")
 	f.Int64Var(&s.size, "store-size", 4096, "remove the oldest of the history when it has more than about this many `MIB`")
+	f.StringVar(&s.eventsAge, "events-age", "7d", "in --store also keep whole events, for this `TIME`")
+	f.Int64Var(&s.eventsSize, "events-size", 1024, "of these at most about this many `MIB`; 0: none")
+}
+
+// parseEvents returns how many whole events are kept.
+func (s *storeOptions) parseEvents() (o eventlog.Options, err error) {
+	if o.MaxAge, err = store.ParseAge(s.eventsAge); err != nil {
+		return o, usagef("--events-age: %w", err)
+	}
+	if least := int64(eventlog.MinSize >> 20); s.eventsSize != 0 && (s.eventsSize < least || s.eventsSize > 1<<30) {
+		return o, usagef("--events-size is 0 or %d to %d MiB", least, 1<<30)
+	}
+	o.MaxSize = s.eventsSize << 20
+	return o, nil
 }
 
 func (s *storeOptions) parse() (o store.Options, err error) {
@@ -64,16 +83,31 @@ func (o *options) openHistory(settings store.Options, write bool) (s store.Store
 	return s, nil
 }
 
-// openStore appends the stage that keeps the history, when there is one. The
-// returned function writes what waits; it may be called again.
+// openStore appends the stages that keep the history and whole events, when they are
+// wanted. The returned function writes what waits; it may be called again.
 func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finish func() error, err error) {
+	nothing := func() error { return nil }
 	settings, err := o.history.parse()
+	if err != nil {
+		return nothing, err
+	}
+	recent, err := o.history.parseEvents()
 	if err != nil || o.history.dir == "" {
-		return func() error { return nil }, err
+		return nothing, err
 	}
 	s, err := o.openHistory(settings, true)
 	if err != nil {
 		return nil, err
+	}
+	var events *eventlog.Log
+	if recent.MaxSize > 0 && !strings.Contains(o.history.dir, "://") {
+		events, err = eventlog.Open(filepath.Join(o.history.dir, eventlog.DirName), recent)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("--store: %w", err), s.Close())
+		}
+		r.events = eventlog.NewStage(events, output.NewJSON().Append)
+		r.events.Wait = !live
+		*stages = append(*stages, r.events)
 	}
 	r.history = store.NewStage(s, o.host)
 	r.history.Wait = !live
@@ -83,6 +117,9 @@ func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finis
 			return nil
 		}
 		err := errors.Join(r.history.Close(), s.Close())
+		if events != nil {
+			err = errors.Join(err, events.Close())
+		}
 		s = nil
 		return err
 	}, nil

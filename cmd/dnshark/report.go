@@ -22,6 +22,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/source"
 	"github.com/dnshark-io/dnshark/internal/store"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 )
 
 // reporter is the last writer: it prints the counters of all steps. The counters
@@ -49,8 +50,9 @@ type reporter struct {
 	// What was asked for by an expression and by policies; either may be nil.
 	filter   *filter.Filter
 	policies *policy.Stage
-	detect   *detect.Stage // nil when nobody wants alerts
-	history  *store.Stage  // nil without --store
+	detect   *detect.Stage   // nil when nobody wants alerts
+	history  *store.Stage    // nil without --store
+	events   *eventlog.Stage // nil where no whole events are kept
 	runtimes *runtimes.Set
 	outputs  []*sink.Output // nil for a single plain one
 }
