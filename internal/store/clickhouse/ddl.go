@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -36,9 +37,9 @@ const MaxDays = 10000
 func (d *DDL) Print(w io.Writer) error {
 	switch {
 	case d.Kafka != "" && d.NATS != "":
-		return fmt.Errorf("Kafka or NATS, not both")
+		return errors.New("events come from either Kafka or NATS")
 	case d.Plain && (d.Kafka != "" || d.NATS != ""):
-		return fmt.Errorf("old servers cannot read JSON from a broker")
+		return errors.New("old servers cannot read JSON from a broker")
 	}
 	return ddl.Execute(w, d)
 }
