@@ -286,6 +286,9 @@ func showSetting(w io.Writer, f *pflag.Flag) {
 		origin = "--" + f.Name
 	}
 	value := quoteSetting(f.Value.String())
+	if f.Name == "store" {
+		value = quoteSetting(sink.Mask(f.Value.String()))
+	}
 	if several, ok := f.Value.(pflag.SliceValue); ok {
 		var list []string
 		for _, v := range several.GetSlice() {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/dnshark-io/dnshark/internal/metrics"
 	"github.com/dnshark-io/dnshark/internal/source/pcap"
-	"github.com/dnshark-io/dnshark/internal/store"
 	"github.com/dnshark-io/dnshark/internal/web"
 )
 
@@ -180,9 +179,9 @@ func (o *options) createStore() error {
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(o.history.dir, settings)
+	s, err := o.openHistory(settings, true)
 	if err != nil {
-		return fmt.Errorf("--store: %w", err)
+		return err
 	}
 	return s.Close()
 }
