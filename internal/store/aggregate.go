@@ -29,7 +29,7 @@ const entryOctets = 128
 
 // maxOctets bounds an aggregate; there are at most two, one filling and one on its
 // way to the store.
-const maxOctets = 16 << 20
+const maxOctets = 32 << 20
 
 // commitEvery is how long an event waits in memory, if the store has no Pace.
 const commitEvery = 150 * time.Millisecond
@@ -51,8 +51,8 @@ func (a *Aggregate) note(m map[string]*seen, key []byte, at int64) {
 	s.first, s.last, s.count = min(s.first, at), max(s.last, at), s.count+1
 }
 
-// full reports whether a further event may not fit: one adds at most what its
-// message holds.
+// full reports whether no further event is taken. The last one may go beyond by
+// what the records of a message can be, some 10 MiB.
 func (a *Aggregate) full() bool { return a.octets >= maxOctets }
 
 // Evidence reports whether an event says what a name server says: responses that
@@ -109,9 +109,6 @@ func (d *adder) add(a *Aggregate, e *event.Event) {
 		}
 		d.key = append(append(d.key, 0), d.who...)
 		a.note(a.tuples, d.key, e.Time)
-		if a.octets > 2*maxOctets {
-			return
-		}
 	}
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -17,32 +16,53 @@ import (
 	"github.com/dnshark-io/dnshark/event"
 )
 
-// TestMeasure writes docs/bench/store.md: DNSHARK_BENCH_STORE is how many events.
-// There is a tuple for 20 events; which one an event has is skewed, as names are.
+// TestMeasure writes docs/bench/history.md: DNSHARK_BENCH_STORE is how many events.
+// Names are asked for as often as their rank says (Zipf), 60 hosts and 12 processes
+// ask, and a name has one to four records: 2.5 tuples for each. So 10 million events
+// have 500,000 tuples.
 func TestMeasure(t *testing.T) {
 	events, _ := strconv.Atoi(os.Getenv("DNSHARK_BENCH_STORE"))
 	if events == 0 {
 		return
 	}
-	tuples := max(events/20, 1)
+	names := max(events/50, 4) &^ 3
+	tuples := names / 4 * (1 + 2 + 3 + 4)
 	dir := t.TempDir()
 	s := open2(t, dir, Options{})
 	g := NewStage(s, "sensor1")
 	g.Wait = true
 	r := rand.New(rand.NewPCG(1, 2))
-	random := rand.NewZipf(r, 1.05, 50, uint64(tuples-1))
+	random := rand.NewZipf(r, 1.05, 50, uint64(names-1))
 	var b event.Batch
+	messages := make([][]byte, min(names, 1<<16)) // those that come often
+	askers := make([]event.Party, 12)
+	for i := range askers {
+		id := &event.Identity{TGID: uint32(100 + i)}
+		exe := fmt.Sprintf("service%d", i)
+		copy(id.Comm[:], exe)
+		askers[i] = event.Party{ID: id, Process: &event.Process{Exe: "/usr/bin/" + exe}}
+	}
 	begin := time.Now()
 	for i := range events {
-		n := uint32(i)
-		if i >= tuples { // each once, then the usual ones
-			n = uint32(random.Uint64())
+		n := uint32(random.Uint64())
+		if i%50 == 0 { // each at least once
+			n = uint32(i/50) % uint32(names)
+		}
+		var raw []byte
+		if int(n) < len(messages) {
+			if messages[n] == nil {
+				messages[n] = measured(n)
+			}
+			raw = messages[n]
+		} else {
+			raw = measured(n)
 		}
 		e := b.Next()
-		e.Msg.Unpack(b.Hold(measured(n)))
+		e.Msg.Unpack(b.Hold(raw))
 		e.Kinds, e.Txn.State = 1, event.StateAnswered
 		e.Time = noon.UnixNano() + int64(i)*int64(72*time.Hour)/int64(events)
-		e.Meta.SrcIP, e.Meta.DstIP = netip.MustParseAddr("192.0.2.53"), netip.AddrFrom4([4]byte{10, 0, byte(n >> 8 & 3), byte(n)})
+		e.Meta.SrcIP, e.Meta.DstIP = netip.AddrFrom4([4]byte{192, 0, 2, 53}), netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(60))})
+		e.Asker = askers[n%12]
 		if len(b.Events) == 256 {
 			g.Process(&b)
 			b.Reset()
@@ -76,7 +96,7 @@ func TestMeasure(t *testing.T) {
 		list := make([]time.Duration, times)
 		for i := range list {
 			at := time.Now()
-			if err := ask(uint32(r.IntN(tuples))); err != nil {
+			if err := ask(uint32(r.IntN(names))); err != nil {
 				t.Fatal(err)
 			}
 			list[i] = time.Since(at)
@@ -95,16 +115,16 @@ func TestMeasure(t *testing.T) {
 		}
 		return err
 	}
-	look("name", 2000, func(n uint32) error { return lookup(Query{Text: measuredName(n)}, 1) })
+	look("name", 2000, func(n uint32) error { return lookup(Query{Text: measuredName(n)}, 1+int(n%4)) })
 	look("*.name, to 100 tuples", 2000, func(n uint32) error {
 		return lookup(Query{Text: fmt.Sprintf("d%d.example.test", n/64), Wild: Left}, 1)
 	})
 	look("name.*", 2000, func(n uint32) error { return lookup(Query{Text: fmt.Sprintf("h%d", n), Wild: Right}, 1) })
 	look("address", 2000, func(n uint32) error {
-		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n), 32)}, 1)
+		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 32)}, 1)
 	})
 	look("range of 256 addresses", 2000, func(n uint32) error {
-		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n), 24).Masked()}, 1)
+		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 24).Masked()}, 1)
 	})
 	look("top 10 names of three days", 5, func(uint32) error {
 		_, err := reader.Top(context.Background(), Names, Range{}, 10)
@@ -120,18 +140,24 @@ func TestMeasure(t *testing.T) {
 
 func measuredName(n uint32) string { return fmt.Sprintf("h%d.d%d.example.test", n, n/64) }
 
-func measuredIP(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)})
+func measuredIP(n uint32, i uint32) netip.Addr {
+	n = n*4 + i
+	return netip.AddrFrom4([4]byte{100 + byte(n>>24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// measured is a response with the n-th tuple.
+// measured is a response with the records of the n-th name.
 func measured(n uint32) []byte {
-	raw := []byte{0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0}
+	count := 1 + n%4
+	raw := []byte{0, 7, 0x81, 0x80, 0, 1, 0, byte(count), 0, 0, 0, 0}
 	for label := range strings.SplitSeq(measuredName(n), ".") {
 		raw = append(append(raw, byte(len(label))), label...)
 	}
-	raw = append(raw, 0, 0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4)
-	return binary.BigEndian.AppendUint32(raw, 100<<24|n&0xffffff)
+	raw = append(raw, 0, 0, 1, 0, 1)
+	for i := range count {
+		raw = append(raw, 0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4)
+		raw = append(raw, measuredIP(n, i).AsSlice()...)
+	}
+	return raw
 }
 
 // peakRSS returns KiB.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,9 +20,11 @@ import (
 // migrations make the schema: the version in the file's user_version is how many
 // of them it has had. A migration that was released is never changed.
 //
+// Schema 1 had texts where schema 2 has ids: names, sensors, who asked.
+//
 // Octets that are compared as a range are blobs; so no collation and no LIKE ever
 // reads what came from the wire.
-var migrations = []string{`
+var migrations = []migration{{text: `
 CREATE TABLE tuple (
 	id INTEGER PRIMARY KEY,
 	key BLOB NOT NULL,        -- labels of the owner name, the last one first: see appendKey
@@ -75,9 +76,124 @@ CREATE TABLE ranked (
 	PRIMARY KEY (span, what, start, value)
 ) WITHOUT ROWID;
 CREATE INDEX ranked_start ON ranked (start);
-`}
+`}, {before: `
+ALTER TABLE tuple RENAME TO tuple1;
+ALTER TABLE who RENAME TO who1;
+ALTER TABLE name RENAME TO name1;
+ALTER TABLE ranked RENAME TO ranked1;
+DROP INDEX tuple_name; DROP INDEX tuple_ip; DROP INDEX tuple_target; DROP INDEX tuple_target_key; DROP INDEX tuple_last;
+DROP INDEX who_comm; DROP INDEX who_exe; DROP INDEX who_container; DROP INDEX name_first; DROP INDEX name_last; DROP INDEX ranked_start;
+`, text: `
+-- Times are ms since the Unix epoch. Ids are never given again, so what is left
+-- of something that was removed is nobody's.
+CREATE TABLE name (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	name BLOB NOT NULL UNIQUE,
+	first INTEGER NOT NULL,   -- as question; without one, of what has the name
+	last INTEGER NOT NULL,
+	count INTEGER NOT NULL    -- as question
+);
+CREATE INDEX name_first ON name (first);
+CREATE TABLE below (
+	key BLOB PRIMARY KEY,     -- labels, the last one first: see appendKey
+	name INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sensor (
+	id INTEGER PRIMARY KEY,
+	name BLOB NOT NULL UNIQUE
+);
+CREATE TABLE tuple (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	name INTEGER NOT NULL,    -- the owner's
+	type INTEGER NOT NULL,
+	rdata BLOB NOT NULL,      -- text; of A and AAAA the octets
+	bailiwick INTEGER NOT NULL, -- a name, 0: none
+	sensor INTEGER NOT NULL,
+	target INTEGER,           -- the name in the RDATA
+	first INTEGER NOT NULL,
+	last INTEGER NOT NULL,
+	count INTEGER NOT NULL,
+	UNIQUE (name, type, rdata, bailiwick, sensor)
+);
+CREATE INDEX tuple_address ON tuple (rdata) WHERE type IN (1, 28);
+CREATE INDEX tuple_target ON tuple (target) WHERE target IS NOT NULL;
+CREATE TABLE asker (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	comm BLOB NOT NULL,
+	exe BLOB NOT NULL,
+	container BLOB NOT NULL,
+	last INTEGER NOT NULL,
+	UNIQUE (comm, exe, container)
+);
+CREATE INDEX asker_exe ON asker (exe);
+CREATE INDEX asker_container ON asker (container) WHERE container != x'';
+CREATE TABLE asked (
+	asker INTEGER NOT NULL,
+	tuple INTEGER NOT NULL,
+	first INTEGER NOT NULL,
+	last INTEGER NOT NULL,
+	count INTEGER NOT NULL,
+	PRIMARY KEY (asker, tuple)
+) WITHOUT ROWID;
+CREATE TABLE ranked (
+	what INTEGER NOT NULL,    -- twice the What, and 1 for a day
+	start INTEGER NOT NULL,   -- hours since the Unix epoch
+	value NOT NULL,           -- a name's id, or text
+	count INTEGER NOT NULL,
+	PRIMARY KEY (what, start, value)
+) WITHOUT ROWID;
+`, convert: convert1, after: `
+DROP TABLE tuple1; DROP TABLE who1; DROP TABLE name1; DROP TABLE ranked1;
+`}}
 
-const day = 24 * hour
+// migration is one step: what was there is put aside, tables are made, filled, and
+// what was put aside is dropped.
+type migration struct {
+	before, text, after string
+	convert             func(*sql.Tx) error
+}
+
+// convert1 fills the tables of schema 2 out of those of schema 1.
+func convert1(tx *sql.Tx) error {
+	names, err := tx.Query(`SELECT name, coalesce(min(CASE WHEN count > 0 THEN first END), min(first)), max(last), sum(count) FROM (
+		SELECT name, first, last, count FROM name1
+		UNION ALL SELECT name, first, last, 0 FROM tuple1
+		UNION ALL SELECT target, first, last, 0 FROM tuple1 WHERE target IS NOT NULL
+		UNION ALL SELECT bailiwick, first, last, 0 FROM tuple1 WHERE bailiwick != x''
+		) GROUP BY name`)
+	if err != nil {
+		return err
+	}
+	defer names.Close()
+	for names.Next() {
+		var name []byte
+		var first, last, count int64
+		if err := names.Scan(&name, &first, &last, &count); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?)`, name, first/1e6, last/1e6, count); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`INSERT INTO below SELECT ?, id FROM name WHERE name = ?`, appendKey([]byte{}, string(name)), name); err != nil {
+			return err
+		}
+	}
+	if err := names.Err(); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`
+INSERT INTO sensor (name) SELECT DISTINCT sensor FROM tuple1;
+INSERT INTO tuple SELECT t.id, n.id, t.type, CASE WHEN t.type = 1 AND t.ip IS NOT NULL THEN substr(t.ip, 13) ELSE coalesce(t.ip, t.rdata) END,
+	coalesce(b.id, 0), s.id, g.id, t.first/1000000, t.last/1000000, t.count
+	FROM tuple1 t JOIN name n ON n.name = t.name JOIN sensor s ON s.name = t.sensor
+	LEFT JOIN name b ON b.name = t.bailiwick AND t.bailiwick != x'' LEFT JOIN name g ON g.name = t.target;
+INSERT INTO asker (comm, exe, container, last) SELECT comm, exe, container, max(last)/1000000 FROM who1 GROUP BY comm, exe, container;
+INSERT INTO asked SELECT a.id, w.tuple, w.first/1000000, w.last/1000000, w.count FROM who1 w JOIN asker a USING (comm, exe, container);
+INSERT INTO ranked SELECT r.what*2 + r.span, r.start/3600000000000, CASE WHEN r.what IN (0, 5) THEN n.id ELSE r.value END, r.count
+	FROM ranked1 r LEFT JOIN name n ON r.what IN (0, 5) AND n.name = r.value
+	WHERE r.what NOT IN (0, 5) OR n.id IS NOT NULL`)
+	return err
+}
 
 // FileName is the file in the directory of a store.
 const FileName = "history.db"
@@ -92,6 +208,7 @@ type sqlite struct {
 	db      *sql.DB
 	options Options
 	removed time.Time // when something old was looked for
+	sweep   sweep
 }
 
 // Open opens the store in dir for writing, and makes both when they do not exist.
@@ -108,7 +225,7 @@ func Open(dir string, o Options) (Store, error) {
 	f.Close()
 	// A crash of the program loses nothing that was committed; one of the machine
 	// may lose the last seconds (synchronous=normal).
-	db, err := open(path, "rwc", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "busy_timeout(10000)", "cache_size(-32000)", "journal_size_limit(67108864)")
+	db, err := open(path, "rwc", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "busy_timeout(10000)", "cache_size(-64000)", "journal_size_limit(67108864)")
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +296,16 @@ func migrate(db *sql.DB) error {
 		return versionError(version)
 	}
 	for _, m := range migrations[version:] {
-		if _, err := tx.Exec(m); err != nil {
+		if _, err := tx.Exec(m.before + m.text); err != nil {
+			return err
+		}
+		if m.convert == nil {
+			continue
+		}
+		if err := m.convert(tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(m.after); err != nil {
 			return err
 		}
 	}
@@ -191,19 +317,14 @@ func migrate(db *sql.DB) error {
 
 func (s *sqlite) Close() error { return s.db.Close() }
 
-// seenAgain is what an upsert does with what is there.
-const seenAgain = ` DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count`
-
 func (s *sqlite) Write(ctx context.Context, a *Aggregate) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := writeTuples(ctx, tx, a); err != nil {
-		return err
-	}
-	if err := writeRanked(ctx, tx, a); err != nil {
+	w := &writing{ctx: ctx, tx: tx}
+	if err := errors.Join(w.write(a), w.close()); err != nil {
 		return err
 	}
 	if time.Since(s.removed) >= removeEvery {
@@ -214,120 +335,98 @@ func (s *sqlite) Write(ctx context.Context, a *Aggregate) error {
 	return tx.Commit()
 }
 
-func writeTuples(ctx context.Context, tx *sql.Tx, a *Aggregate) error {
-	tuple, err := tx.PrepareContext(ctx, `INSERT INTO tuple (key, name, type, rdata, bailiwick, sensor, ip, target, target_key, first, last, count)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key, type, rdata, bailiwick, sensor)`+seenAgain+` RETURNING id`)
-	if err != nil {
-		return err
-	}
-	defer tuple.Close()
-	who, err := tx.PrepareContext(ctx, `INSERT INTO who (tuple, comm, exe, container, first, last, count)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT`+seenAgain)
-	if err != nil {
-		return err
-	}
-	defer who.Close()
-	sensor := []byte(a.Sensor)
-	for key, n := range a.tuples {
-		typ := dnswire.Type(binary.BigEndian.Uint16([]byte(key[:2])))
-		f := strings.SplitN(key[2:], "\x00", 6) // as adder.add makes it
-		name, rdata, bailiwick := f[0], f[1], f[2]
-		var ip, to, toKey []byte
-		if typ == dnswire.TypeA || typ == dnswire.TypeAAAA {
-			if addr, err := netip.ParseAddr(rdata); err == nil {
-				octets := addr.As16()
-				ip = octets[:]
-			}
-		} else if t := target(typ, rdata); t != "" {
-			to, toKey = []byte(t), appendKey(nil, t)
-		}
-		var id int64
-		err := tuple.QueryRowContext(ctx, appendKey([]byte{}, name), []byte(name), int(typ), []byte(rdata), []byte(bailiwick), sensor, ip, to, toKey, n.first, n.last, n.count).Scan(&id)
-		if err != nil {
+// remove removes some of what is too old, or of what was not seen for longest
+// where the file is too large. An index over when things were last seen would cost
+// more than all else at each event, so tables are swept in the order of their ids.
+func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
+	s.removed = time.Now()
+	w := &s.sweep
+	if w.next == 0 {
+		var err error
+		if w.before, err = s.cutoff(ctx, tx); err != nil || w.before == 0 {
 			return err
 		}
-		if f[3] == "" && f[4] == "" && f[5] == "" {
-			continue
-		}
-		if _, err := who.ExecContext(ctx, id, []byte(f[3]), []byte(f[4]), []byte(f[5]), n.first, n.last, n.count); err != nil {
+		w.next = 1
+	}
+	var last int64
+	if err := tx.QueryRowContext(ctx, `SELECT max(coalesce((SELECT max(id) FROM tuple), 0), coalesce((SELECT max(id) FROM name), 0))`).Scan(&last); err != nil {
+		return err
+	}
+	end := w.next + sweepIDs
+	for _, q := range []string{
+		`DELETE FROM asked WHERE asker IN (SELECT id FROM asker) AND tuple >= ?2 AND tuple < ?3 AND last < ?1`,
+		`DELETE FROM tuple WHERE id >= ?2 AND id < ?3 AND last < ?1`,
+	} {
+		if _, err := tx.ExecContext(ctx, q, w.before, w.next, end); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := removeNames(ctx, tx, w.before, w.next, end); err != nil {
+		return err
+	}
+	if w.next = end; w.next <= last {
+		s.removed = time.Time{} // there is more
+		return nil
+	}
+	w.next = 0
+	if _, err := tx.ExecContext(ctx, `DELETE FROM asker WHERE last < ?`, w.before); err != nil {
+		return err
+	}
+	for what := range 2 * int(numWhat) {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM ranked WHERE what = ? AND start < ?`, what, w.before/hourMS); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `PRAGMA incremental_vacuum(5000)`)
+	return err
 }
 
-func writeRanked(ctx context.Context, tx *sql.Tx, a *Aggregate) error {
-	ranked, err := tx.PrepareContext(ctx, `INSERT INTO ranked (span, what, start, value, count) VALUES (0, ?1, ?2, ?4, ?5), (1, ?1, ?3, ?4, ?5)
-		ON CONFLICT DO UPDATE SET count = count + excluded.count`)
+// removeNames removes names of these ids that were not seen since before, when all
+// that refers to them is no younger.
+func removeNames(ctx context.Context, tx *sql.Tx, before, from, to int64) error {
+	rows, err := tx.QueryContext(ctx, `DELETE FROM name WHERE id >= ? AND id < ? AND last < ? RETURNING name`, from, to, before)
 	if err != nil {
 		return err
 	}
-	defer ranked.Close()
-	name, err := tx.PrepareContext(ctx, `INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?) ON CONFLICT`+seenAgain)
-	if err != nil {
-		return err
-	}
-	defer name.Close()
-	for key, n := range a.ranked {
-		what, start, value := What(key[0]), int64(binary.BigEndian.Uint64([]byte(key[1:9]))), []byte(key[9:])
-		if _, err := ranked.ExecContext(ctx, int(what), start, start/day*day, value, n.count); err != nil {
+	defer rows.Close()
+	for rows.Next() {
+		var name []byte
+		if err := rows.Scan(&name); err != nil {
 			return err
 		}
-		if what == Names {
-			if _, err := name.ExecContext(ctx, value, n.first, n.last, n.count); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM below WHERE key = ?`, appendKey([]byte{}, string(name))); err != nil {
+			return err
 		}
 	}
-	return nil
+	return rows.Err()
 }
 
 const (
 	removeEvery = 10 * time.Second
-	removeRows  = 5000 // of a table, at once: so a commit stays short
+	sweepIDs    = 20_000 // at once, so that a commit stays short
+	hourMS      = hour / 1e6
 )
 
-// remove removes some of what is too old, or of what was not seen for longest
-// where the file is too large.
-func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
-	before := int64(0)
+// sweep is what a search for old things is at.
+type sweep struct {
+	next   int64 // id, 0 between two searches
+	before int64 // ms since the Unix epoch
+}
+
+// cutoff returns before which time things are removed, 0 when nothing is.
+func (s *sqlite) cutoff(ctx context.Context, tx *sql.Tx) (before int64, err error) {
 	if s.options.Age > 0 {
-		before = time.Now().Add(-s.options.Age).UnixNano()
+		before = time.Now().Add(-s.options.Age).UnixMilli()
 	}
 	octets, err := pagesInUse(ctx, tx)
-	if err != nil {
-		return err
+	if err != nil || s.options.Octets == 0 || octets <= s.options.Octets {
+		return before, err
 	}
-	large := s.options.Octets > 0 && octets > s.options.Octets
-	if large {
-		before = 1<<63 - 1
-	}
-	s.removed = time.Now()
-	if before == 0 {
-		return nil
-	}
-	var rows int64
-	for _, q := range []string{
-		`DELETE FROM who WHERE tuple IN (SELECT id FROM tuple WHERE last < ? ORDER BY last LIMIT ?)`,
-		`DELETE FROM tuple WHERE id IN (SELECT id FROM tuple WHERE last < ? ORDER BY last LIMIT ?)`,
-		`DELETE FROM name WHERE name IN (SELECT name FROM name WHERE last < ? ORDER BY last LIMIT ?)`,
-		`DELETE FROM ranked WHERE (span, what, start, value) IN (SELECT span, what, start, value FROM ranked WHERE start < ? ORDER BY start LIMIT ?)`,
-	} {
-		result, err := tx.ExecContext(ctx, q, before, removeRows)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return err
-		}
-		rows = max(rows, n)
-	}
-	if rows >= removeRows {
-		s.removed = time.Time{} // there is more
-	}
-	_, err = tx.ExecContext(ctx, `PRAGMA incremental_vacuum(1000)`)
-	return err
+	// A tenth more than is too much goes.
+	share := min(1, 1.1-float64(s.options.Octets)/float64(octets))
+	var oldest int64
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(last), 0) FROM (SELECT last FROM tuple ORDER BY last LIMIT (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM tuple))`, share).Scan(&oldest)
+	return max(before, oldest+1), err
 }
 
 type queryer interface {
@@ -341,7 +440,7 @@ func pagesInUse(ctx context.Context, q queryer) (octets int64, err error) {
 
 // Counts implements Store.
 func (s *sqlite) Counts(ctx context.Context) (c Counts, err error) {
-	if err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM tuple), (SELECT count(*) FROM name)`).Scan(&c.Tuples, &c.Names); err == nil {
+	if err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM tuple), (SELECT count(*) FROM name WHERE count > 0)`).Scan(&c.Tuples, &c.Names); err == nil {
 		c.Octets, err = pagesInUse(ctx, s.db)
 	}
 	return c, err
@@ -360,27 +459,27 @@ func (c *condition) add(text string, args ...any) {
 
 func (c *condition) within(column string, r Range) {
 	if r.Since != 0 {
-		c.add(column+" >= ?", r.Since)
+		c.add(column+" >= ?", r.Since/1e6)
 	}
 	if r.Until != 0 {
-		c.add(column+" <= ?", r.Until)
+		c.add(column+" <= ?", r.Until/1e6)
 	}
 }
 
-// named adds what a name with its wildcard demands of two columns.
-func (c *condition) named(column, key string, q *Query) {
+// named adds what a name with its wildcard demands of a column of names' ids.
+func (c *condition) named(column string, q *Query) {
 	switch q.Wild {
 	case Exact:
-		c.add(column+" = ?", []byte(q.Text))
+		c.add(column+" = (SELECT id FROM name WHERE name = ?)", []byte(q.Text))
 	case Left:
 		if k := appendKey(nil, q.Text); len(k) > 0 {
-			c.add(key+" >= ? AND "+key+" < ?", k, append(k[:len(k)-1:len(k)-1], 1))
+			c.add(column+" IN (SELECT name FROM below WHERE key >= ? AND key < ?)", k, append(k[:len(k)-1:len(k)-1], 1))
 		} else {
-			c.add(key + " IS NOT NULL")
+			c.add(column + " > 0")
 		}
 	case Right:
 		// The octet behind the dot is the slash.
-		c.add(column+" >= ? AND "+column+" < ?", []byte(q.Text+"."), []byte(q.Text+"/"))
+		c.add(column+" IN (SELECT id FROM name WHERE name >= ? AND name < ?)", []byte(q.Text+"."), []byte(q.Text+"/"))
 	}
 }
 
@@ -397,41 +496,42 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 	from, first, last, count := "tuple", "tuple.first", "tuple.last", "tuple.count"
 	switch q.By {
 	case ByName:
-		c.named("name", "key", q)
+		c.named("tuple.name", q)
 	case ByTarget:
-		c.named("target", "target_key", q)
+		c.named("tuple.target", q)
 	case ByNet:
 		low, high := bounds(q.Net)
 		typ := dnswire.TypeA
 		if q.Net.Addr().Is6() {
 			typ = dnswire.TypeAAAA
 		}
-		c.add("ip BETWEEN ? AND ? AND +type = ?", low, high, int(typ))
+		from = "tuple INDEXED BY tuple_address"
+		c.add("rdata BETWEEN ? AND ? AND type IN (1, 28) AND +type = ?", low, high, int(typ))
 	case ByProcess, ByContainer:
 		// What that process or container saw, not what all did.
-		from, first, last, count = "who JOIN tuple ON tuple.id = who.tuple", "min(who.first)", "max(who.last)", "sum(who.count)"
+		from, first, last, count = "asked JOIN tuple ON tuple.id = asked.tuple", "min(asked.first)", "max(asked.last)", "sum(asked.count)"
 		switch {
 		case q.By == ByProcess && !strings.Contains(q.Text, "/"):
-			c.add("comm = ?", []byte(q.Text))
+			c.add("asker IN (SELECT id FROM asker WHERE comm = ?)", []byte(q.Text))
 		case q.By == ByProcess:
-			c.add("exe = ?", []byte(q.Text))
+			c.add("asker IN (SELECT id FROM asker WHERE exe = ?)", []byte(q.Text))
 		default:
-			c.add("container != x'' AND container >= ? AND container < ?", []byte(q.Text), []byte(q.Text+"\x7f"))
+			c.add("asker IN (SELECT id FROM asker WHERE container != x'' AND container >= ? AND container < ?)", []byte(q.Text), []byte(q.Text+"\x7f"))
 		}
 	}
 	if q.Type != 0 {
 		c.add("+type = ?", int(q.Type))
 	}
 	if q.Bailiwick != "" {
-		c.add("+bailiwick = ?", []byte(q.Bailiwick))
+		c.add("+bailiwick = (SELECT id FROM name WHERE name = ?)", []byte(q.Bailiwick))
 	}
 	group, times := "", condition{}
 	times.within(first, q.First)
 	times.within(last, q.Last)
 	times.within(last, Range{Since: q.Since})
 	times.within(first, Range{Until: q.Until})
-	if from != "tuple" {
-		group = " GROUP BY who.tuple"
+	if q.By == ByProcess || q.By == ByContainer {
+		group = " GROUP BY asked.tuple"
 		if len(times.texts) > 0 {
 			group += " HAVING " + strings.Join(times.texts, " AND ")
 		}
@@ -439,8 +539,12 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 	} else {
 		c.texts, c.args = append(c.texts, times.texts...), append(c.args, times.args...)
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT name, type, rdata, bailiwick, sensor, `+first+`, `+last+` AS seen, `+count+` FROM `+from+
-		` WHERE `+strings.Join(c.texts, " AND ")+group+` ORDER BY seen DESC, tuple.id LIMIT ? OFFSET ?`, append(c.args, limit+1, q.Offset)...)
+	// Texts are looked up for what is shown alone.
+	rows, err := s.db.QueryContext(ctx, `SELECT name.name, type, rdata, coalesce(bailiwick.name, x''), sensor.name, earliest, seen, times FROM (
+		SELECT tuple.id AS tuple, tuple.name AS owner, type, rdata, bailiwick, sensor, `+first+` AS earliest, `+last+` AS seen, `+count+` AS times FROM `+from+
+		` WHERE `+strings.Join(c.texts, " AND ")+group+` ORDER BY seen DESC, tuple.id LIMIT ? OFFSET ?) AS t
+		JOIN name ON name.id = t.owner JOIN sensor ON sensor.id = t.sensor LEFT JOIN name AS bailiwick ON bailiwick.id = t.bailiwick
+		ORDER BY seen DESC, tuple`, append(c.args, limit+1, q.Offset)...)
 	if err != nil {
 		return false, err
 	}
@@ -453,6 +557,12 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 		if err := rows.Scan(&t.Name, &t.Type, &t.RData, &t.Bailiwick, &t.Sensor, &t.First, &t.Last, &t.Count); err != nil {
 			return false, err
 		}
+		t.First, t.Last = t.First*1e6, t.Last*1e6
+		if t.Type == dnswire.TypeA || t.Type == dnswire.TypeAAAA {
+			if a, ok := netip.AddrFromSlice([]byte(t.RData)); ok {
+				t.RData = a.String()
+			}
+		}
 		if err := f(&t); err != nil {
 			return false, err
 		}
@@ -460,39 +570,45 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 	return false, rows.Err()
 }
 
-// bounds returns the first and the last address, 16 octets each.
+// bounds returns the first and the last address.
 func bounds(p netip.Prefix) (low, high []byte) {
-	first, last := p.Masked().Addr().As16(), p.Addr().As16()
-	for i := p.Bits() + 128 - p.Addr().BitLen(); i < 128; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
+	low, high = p.Masked().Addr().AsSlice(), p.Addr().AsSlice()
+	for i := p.Bits(); i < len(high)*8; i++ {
+		high[i/8] |= 0x80 >> (i % 8)
 	}
-	return first[:], last[:]
+	return low, high
 }
 
 // Top implements Store. Whole days are counted by their own rows.
 func (s *sqlite) Top(ctx context.Context, w What, r Range, n int) ([]Ranked, error) {
-	since, until := r.Since/hour*hour, r.Until
-	if until == 0 {
+	since, until := r.Since/hour, r.Until/hour
+	if r.Until == 0 {
 		until = 1<<63 - 1
 	}
-	firstDay, lastDay := (since+day-1)/day*day, until/day*day // whole days from one up to the other
+	firstDay, lastDay := (since+23)/24*24, until/24*24 // whole days from one up to the other
 	if firstDay >= lastDay {
 		firstDay, lastDay = since, since
 	}
-	return s.ranked(ctx, `SELECT value, sum(count) AS n, 0 FROM (
-		SELECT value, count FROM ranked WHERE span = 1 AND what = ?1 AND start >= ?3 AND start < ?4
-		UNION ALL SELECT value, count FROM ranked WHERE span = 0 AND what = ?1 AND start >= ?2 AND start < ?3
-		UNION ALL SELECT value, count FROM ranked WHERE span = 0 AND what = ?1 AND start >= ?4 AND start <= ?5
-		) GROUP BY value ORDER BY n DESC, value LIMIT ?6`, int(w), since, firstDay, lastDay, until, n)
+	query := `SELECT value, sum(count) AS n FROM (
+		SELECT value, count FROM ranked WHERE what = ?1 + 1 AND start >= ?3 AND start < ?4
+		UNION ALL SELECT value, count FROM ranked WHERE what = ?1 AND start >= ?2 AND start < ?3
+		UNION ALL SELECT value, count FROM ranked WHERE what = ?1 AND start >= ?4 AND start <= ?5
+		) GROUP BY value ORDER BY n DESC, `
+	if w.isName() {
+		query = `SELECT name, n, 0 FROM (` + query + `value LIMIT ?6 + 100) JOIN name ON id = value ORDER BY n DESC, name LIMIT ?6`
+	} else {
+		query = `SELECT value, n, 0 FROM (` + query + `value LIMIT ?6)`
+	}
+	return s.ranked(ctx, query, 2*int(w), since, firstDay, lastDay, until, n)
 }
 
 // New implements Store.
 func (s *sqlite) New(ctx context.Context, r Range, n int) ([]Ranked, error) {
-	until := r.Until
-	if until == 0 {
+	until := r.Until / 1e6
+	if r.Until == 0 {
 		until = 1<<63 - 1
 	}
-	return s.ranked(ctx, `SELECT name, count, first FROM name WHERE first BETWEEN ? AND ? ORDER BY first DESC, name LIMIT ?`, r.Since, until, n)
+	return s.ranked(ctx, `SELECT name, count, first * 1000000 FROM name WHERE count > 0 AND first BETWEEN ? AND ? ORDER BY first DESC, name LIMIT ?`, r.Since/1e6, until, n)
 }
 
 func (s *sqlite) ranked(ctx context.Context, query string, args ...any) (list []Ranked, err error) {

@@ -120,6 +120,9 @@ const (
 	numWhat
 )
 
+// isName reports whether values are domain names.
+func (w What) isName() bool { return w == Names || w == NXDomain }
+
 var whatNames = [numWhat]string{"names", "clients", "processes", "servers", "rcodes", "nxdomain"}
 
 // WhatNames lists what can be ranked.

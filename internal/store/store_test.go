@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 )
 
@@ -124,6 +126,94 @@ func TestSchemaOfTomorrow(t *testing.T) {
 	}
 }
 
+// A file of schema 1, as the first release wrote it, tells the same after it was
+// brought up to date, and goes on.
+func TestSchemaOfYesterday(t *testing.T) {
+	dir := t.TempDir()
+	db, err := open(filepath.Join(dir, FileName), "rwc", "auto_vacuum(incremental)", "journal_mode(wal)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := noon.UnixNano()
+	if _, err := db.Exec(migrations[0].text + "PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []struct {
+		id                           int
+		name, rdata, bailiwick, addr string
+		typ                          int
+		target                       any
+	}{
+		{7, "www.example.test", "192.0.2.80", "example.test", "192.0.2.80", 1, nil},
+		{8, "www.example.test", "2001:db8::80", "", "2001:db8::80", 28, nil},
+		{9, "alias.example.test", "www.example.test", "", "", 5, "www.example.test"},
+	} {
+		var ip, target, targetKey any
+		if r.addr != "" {
+			octets := netip.MustParseAddr(r.addr).As16()
+			ip = octets[:]
+		}
+		if text, ok := r.target.(string); ok {
+			target, targetKey = []byte(text), appendKey(nil, text)
+		}
+		if _, err := db.Exec(`INSERT INTO tuple VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, r.id, appendKey([]byte{}, r.name), []byte(r.name), r.typ, []byte(r.rdata), []byte(r.bailiwick), []byte("sensor1"), ip, target, targetKey, ns, ns+int64(r.id)*1e9, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{`INSERT INTO who VALUES (7, ?, ?, ?, ?, ?, 2)`, []any{[]byte("curl"), []byte("/usr/bin/curl"), []byte("0123456789abcdef"), ns, ns}},
+		{`INSERT INTO name VALUES (?, ?, ?, 5)`, []any{[]byte("www.example.test"), ns, ns}},
+		{`INSERT INTO name VALUES (?, ?, ?, 1)`, []any{[]byte("nx.test"), ns + 1e9, ns + 1e9}},
+		{`INSERT INTO ranked VALUES (0, 0, ?, ?, 5), (1, 0, ?, ?, 5)`, []any{ns, []byte("www.example.test"), ns / (24 * hour) * (24 * hour), []byte("www.example.test")}},
+		{`INSERT INTO ranked VALUES (0, 1, ?, ?, 5), (1, 1, ?, ?, 5)`, []any{ns, []byte("192.0.2.1"), ns / (24 * hour) * (24 * hour), []byte("192.0.2.1")}},
+	} {
+		if _, err := db.Exec(q.text, q.args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := OpenReader(dir); err == nil || !strings.Contains(err.Error(), "brings it up to date") {
+		t.Fatal(s, err)
+	}
+	s := open2(t, dir, Options{})
+	var b event.Batch
+	answers(t, &b, noon.Add(time.Hour), "www.example.test. A 192.0.2.80 @curl")
+	write(t, s, &b)
+	v4, v6, alias := "www.example.test A 192.0.2.80", "www.example.test AAAA 2001:db8::80 x3", "alias.example.test CNAME www.example.test x3"
+	for want, q := range map[string]Query{
+		// The new one had no authority section.
+		v4 + " x1; " + v6 + "; " + v4 + " x3":                {Text: "www.example.test"},
+		v4 + " x1; " + alias + "; " + v6 + "; " + v4 + " x3": {Text: "example.test", Wild: Left},
+		alias:                     {By: ByTarget, Text: "www.example.test"},
+		alias + " ":               {By: ByTarget, Text: "test", Wild: Left},
+		v4 + " x1; " + v4 + " x3": {By: ByNet, Net: netip.MustParsePrefix("192.0.2.80/32")},
+		v6:                        {By: ByNet, Net: netip.MustParsePrefix("2001:db8::/64")},
+		v4 + " x1; " + v4 + " x2": {By: ByProcess, Text: "/usr/bin/curl"},
+		v4 + " x3":                {Text: "www.example.test", Bailiwick: "example.test"},
+		v4 + " x3 ":               {Text: "www.example.test", Type: 1, Range: Range{Until: ns}},
+	} {
+		if got := find(t, s, q); got != strings.TrimRight(want, " ") {
+			t.Errorf("%+v: %q, want %q", q, got, want)
+		}
+	}
+	for w, want := range map[What]Ranked{Names: {Value: "www.example.test", Count: 6}, Clients: {Value: "192.0.2.1", Count: 6}} {
+		if list, err := s.Top(t.Context(), w, Range{}, 9); err != nil || len(list) != 1 || list[0] != want {
+			t.Error(list, err)
+		}
+	}
+	if list, err := s.New(t.Context(), Range{}, 9); err != nil || len(list) != 2 || list[0] != (Ranked{"nx.test", 1, ns + 1e9}) || list[1] != (Ranked{"www.example.test", 6, ns}) {
+		t.Error(list, err)
+	}
+	if c, err := s.Counts(t.Context()); err != nil || c.Tuples != 4 || c.Names != 2 {
+		t.Error(c, err)
+	}
+}
+
 // What a killed program said to be written is there.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("STORE_KILL"); dir != "" {
@@ -193,6 +283,29 @@ func TestStageIsBounded(t *testing.T) {
 	}
 	if kept, failed, waiting := g.Stats(); kept != 0 || waiting != 0 || failed != g.Events-g.Dropped {
 		t.Error(kept, failed, waiting)
+	}
+}
+
+// No record is lost where an aggregate goes beyond its bound.
+func TestFullAggregate(t *testing.T) {
+	var m dns.Msg
+	name := strings.Repeat(strings.Repeat(`\001`, 60)+".", 4)
+	m.SetQuestion(name, dns.TypeA)
+	m.Response, m.Compress = true, true
+	for i := range 2000 {
+		m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: []byte{10, 0, byte(i >> 8), byte(i)}})
+	}
+	raw, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := event.Batch{Limits: dnswire.Limits{Records: 4096}}
+	respond(&b, noon, raw, "")
+	a, d := NewAggregate(""), adder{}
+	a.octets = maxOctets - 1
+	d.add(a, &b.Events[0])
+	if len(a.tuples) != 2000 || !a.full() || a.octets > 2*maxOctets {
+		t.Error(len(a.tuples), a.octets)
 	}
 }
 
