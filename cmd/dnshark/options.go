@@ -55,6 +55,7 @@ type options struct {
 	host string
 
 	history storeOptions
+	state   string // directory for what detectors know of names
 
 	maxRecords     int
 	streamMemory   int // MiB
@@ -111,6 +112,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics at an `ADDRESS` of this host, as 127.0.0.1:9553 or unix:/run/dnshark.sock")
+	f.StringVar(&o.state, "state", "", "keep in a `DIR` what detectors know of names, from run to run (default: that of --store)")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	o.addRuntimes(f)
 	f.StringVar(&o.observer, "observer", "client", "which `END` of a conversation inside this host to show: client, server or both")

@@ -53,6 +53,7 @@ type reporter struct {
 	detect   *detect.Stage   // nil when nobody wants alerts
 	history  *store.Stage    // nil without --store
 	events   *eventlog.Stage // nil where no whole events are kept
+	keeper   *keeper         // of what detectors know, nil when that is not kept
 	runtimes *runtimes.Set
 	outputs  []*sink.Output // nil for a single plain one
 }
@@ -66,6 +67,9 @@ func (r *reporter) Write(b *event.Batch) (*event.Batch, error) {
 	}
 	if r.asked != nil {
 		r.answer()
+	}
+	if r.keeper != nil && r.keeper.due.CompareAndSwap(true, false) {
+		r.keeper.save(false)
 	}
 	return b, err
 }

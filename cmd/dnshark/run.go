@@ -63,8 +63,16 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	needs := kinds.Needs()
 	// Before packets come: making detectors takes a while, in which rings fill.
 	var detection *detect.Stage
+	var keeper *keeper
 	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
-		detection = detect.NewStage(&detect.Options{Threats: kinds.HasName, Rules: o.rules, NoShipped: o.alerts.noShipped})
+		fresh := func() *detect.Stage {
+			return detect.NewStage(&detect.Options{Threats: kinds.HasName, Rules: o.rules, NoShipped: o.alerts.noShipped})
+		}
+		if !live { // names of a capture are another network's, or another time's
+			detection = fresh()
+		} else if detection, keeper, err = o.keepState(fresh); err != nil {
+			return err
+		}
 	}
 	lanes, err := src.Open(1)
 	if err != nil {
@@ -133,7 +141,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		births = []line.Births{processes, containers}
 	}
 	if detection != nil {
-		report.detect = detection
+		report.detect, report.keeper = detection, keeper
 		stages = append(stages, detection)
 	}
 	stages = append(stages, marker)
@@ -168,7 +176,13 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	defer report.every(o.stats)()
 
+	if keeper != nil {
+		defer keeper.every(stateEvery)()
+	}
 	err = worker.Run(ctx)
+	if keeper != nil {
+		keeper.save(true)
+	}
 	err = without(err, output.ErrLimit)
 	if ctx.Err() != nil {
 		err = without(err, ctx.Err())

@@ -168,7 +168,7 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 		if ip := addressOf(&s.Msg, r); ip.IsValid() && !inner(ip) {
 			useful = true
 		}
-		if r.Type == dnswire.TypeTXT && r.Len > 8 && !isReversed(s.Labels) && s.Fresh(domain+maphash.Bytes(c.seed, s.Msg.RData(r)), saltBeaconData) {
+		if r.Type == dnswire.TypeTXT && r.Len > 8 && !isReversed(s.Labels) && s.Fresh(domain+s.hash(s.Msg.RData(r)), saltBeaconData) {
 			b.contents++
 			b.octets += uint32(r.Len)
 			if len(b.texts) < 3 {

@@ -5,7 +5,6 @@ package detect
 
 import (
 	"fmt"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -68,9 +67,13 @@ type Seen struct {
 	// most messages are such, and most detectors learn nothing of them.
 	Repeat  bool
 	fresh   *filterSet
-	allowed uint32 // threats for which the name is no evidence, by place in Stage.slots
-	at      int    // in the batch
+	key     *hashKey // of Fresh
+	allowed uint32   // threats for which the name is no evidence, by place in Stage.slots
+	at      int      // in the batch
 }
+
+// hash returns a hash of octets for Fresh.
+func (s *Seen) hash(b []byte) uint64 { return s.key.hash(b) }
 
 // Fresh reports whether nobody asked about a hash within the last hours. The salt keeps
 // the questions of detectors apart.
@@ -110,7 +113,7 @@ type Stage struct {
 	seen    []Seen // the messages of the batch
 	fresh   filterSet
 	recent  []uint64 // contents, each at its own place
-	seed    maphash.Seed
+	key     hashKey
 }
 
 type slot struct {
@@ -122,7 +125,7 @@ type slot struct {
 // NewStage returns the stage with the detectors of the threats that are wanted.
 func NewStage(o *Options) *Stage {
 	own := *o
-	s := &Stage{options: &own, seed: maphash.MakeSeed(), recent: make([]uint64, 1<<16)}
+	s := &Stage{options: &own, key: newHashKey(), recent: make([]uint64, 1<<16)}
 	s.Desk.incidents, s.Desk.options = newTable[string, incident](maxIncidents), &own
 	for _, make := range detectors {
 		if d := make(&own); o.Threats == nil || o.Threats(d.Threat()) {
@@ -225,7 +228,7 @@ func (s *Stage) look(e *event.Event, at int) {
 		return
 	}
 	v := s.next()
-	*v = Seen{at: at, Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh}
+	*v = Seen{at: at, Event: e, Response: e.Msg.Flags.Response(), Client: e.Meta.SrcIP, Server: e.Meta.DstIP, ClientPort: e.Meta.SrcPort, fresh: &s.fresh, key: &s.key}
 	if v.Response {
 		v.Client, v.Server, v.ClientPort = e.Meta.DstIP, e.Meta.SrcIP, e.Meta.DstPort
 	}
@@ -244,10 +247,10 @@ func (s *Stage) look(e *event.Event, at int) {
 	v.ClientHash = s.hashAddr(v.Client)
 	v.ServerHash = s.hashAddr(v.Server)
 	v.PairHash = v.ClientHash*3 + v.ServerHash
-	v.NameHash = maphash.Bytes(s.seed, v.Name)
+	v.NameHash = s.key.hash(v.Name)
 	v.DomainHash = v.NameHash
 	if len(v.Registered) < len(v.Name) {
-		v.DomainHash = maphash.Bytes(s.seed, v.Registered)
+		v.DomainHash = s.key.hash(v.Registered)
 	}
 	if v.Response {
 		h := s.content(v)
@@ -293,7 +296,7 @@ func (s *Stage) wanted(e *event.Event) bool {
 // hashAddr hashes an address.
 func (s *Stage) hashAddr(a netip.Addr) uint64 {
 	b := a.As16()
-	return maphash.Bytes(s.seed, b[:])
+	return s.key.hash(b[:])
 }
 
 // content hashes who asked what, and what the answer was.
@@ -301,7 +304,7 @@ func (s *Stage) content(v *Seen) uint64 {
 	h := v.PairHash + v.NameHash*7 + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
 	records := v.Msg.Answer()
 	for i := range records[:min(len(records), 16)] {
-		h += maphash.Bytes(s.seed, v.Msg.RData(&records[i]))
+		h += s.key.hash(v.Msg.RData(&records[i]))
 	}
 	return mixed(h)
 }

@@ -41,7 +41,9 @@ func (c *cache[V]) set(hash uint64) int { return int(hash>>20) & (len(c.tags)/wa
 
 // add returns the value of a hash that is not there yet, as it was left by the one that
 // gave way.
-func (c *cache[V]) add(hash uint64, now int64) *V {
+func (c *cache[V]) add(hash uint64, now int64) *V { return c.insert(mixed(hash)|1, uint32(now/1e9)) }
+
+func (c *cache[V]) insert(hash uint64, used uint32) *V {
 	if 4*c.n > 3*len(c.tags) && len(c.tags) < c.limit {
 		old := *c
 		c.make(2 * len(old.tags))
@@ -52,9 +54,8 @@ func (c *cache[V]) add(hash uint64, now int64) *V {
 			}
 		}
 	}
-	hash = mixed(hash) | 1
 	at := c.place(hash)
-	c.tags[at], c.used[at] = hash, uint32(now/1e9)
+	c.tags[at], c.used[at] = hash, used
 	return &c.values[at]
 }
 

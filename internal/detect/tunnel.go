@@ -2,7 +2,6 @@ package detect
 
 import (
 	"bytes"
-	"hash/maphash"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -18,7 +17,6 @@ type tunnel struct {
 	options *Options
 	flows   *cache[exchange]
 	garble  *table[pair, garbled]
-	seed    maphash.Seed
 	lists   *table[uint64, samples] // of those that are about to be told
 }
 
@@ -72,7 +70,7 @@ const (
 
 func newTunnel(o *Options) Detector {
 	return &tunnel{
-		options: o, seed: maphash.MakeSeed(), flows: newCache[exchange](1 << 18), lists: newTable[uint64, samples](2048),
+		options: o, flows: newCache[exchange](1 << 18), lists: newTable[uint64, samples](2048),
 		garble: newTable[pair, garbled](4096),
 	}
 }
@@ -163,7 +161,7 @@ func (t *tunnel) answer(s *Seen, x *exchange, key uint64) {
 			continue
 		}
 		x.records++
-		if !s.Fresh(key+maphash.Bytes(t.seed, s.Msg.RData(r)), saltData) {
+		if !s.Fresh(key+s.hash(s.Msg.RData(r)), saltData) {
 			continue
 		}
 		x.answers++
