@@ -58,7 +58,7 @@ func (o *options) loadPolicies() (err error) {
 func fromFlags(events, scopes []string) (*policy.Set, error) {
 	p, scope := &policy.Policy{}, &policy.Conditions{}
 	for _, text := range scopes {
-		expr, why := policy.Scope(text)
+		expr, why := policy.Scope(text, slices.Contains(scopes, policy.Follow))
 		if why != "" {
 			return nil, usagef("--scope: %s", why)
 		}
@@ -66,16 +66,21 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 	}
 	p.Scope = scope.String()
 	var whens [32]policy.Conditions
-	var kinds kind.Set
+	var kinds, without kind.Set
 	last, compared := "", false // the comparison that a value may follow
 	flush := func() error {
 		if last == "" {
 			return nil
 		}
 		name, comparison, _ := strings.Cut(last, ".")
+		name, exclude := strings.CutPrefix(name, "-")
 		found, err := kind.Parse([]string{name})
 		if err != nil {
 			return withExit(exitUsage, err)
+		}
+		if exclude {
+			without |= found
+			return nil
 		}
 		when := ""
 		if comparison != "" {
@@ -94,7 +99,7 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 		return nil
 	}
 	for _, text := range events {
-		if _, err := kind.Parse([]string{text}); err != nil && strings.ContainsAny(last, "=<>") && !strings.Contains(text, ".data.") {
+		if _, err := kind.Parse([]string{text}); err != nil && strings.ContainsAny(last, "=<>") && !namesEvent(text) {
 			last += "," + text // one more value
 			continue
 		}
@@ -109,12 +114,28 @@ func fromFlags(events, scopes []string) (*policy.Set, error) {
 	if !compared && p.Scope == "" {
 		return nil, nil
 	}
+	if kinds == 0 {
+		kinds, _ = kind.Parse([]string{kind.SetDefault})
+	}
+	if kinds &^= without; kinds == 0 {
+		return nil, usagef("--events: no event is left")
+	}
 	for i := range kind.Catalogue {
 		if kinds.Has(i) {
 			p.Rules = append(p.Rules, policy.Rule{Kind: i, When: whens[i].String()})
 		}
 	}
 	return &policy.Set{Policies: []*policy.Policy{p}}, nil
+}
+
+// namesEvent reports whether text begins with an event, before a comparison.
+func namesEvent(text string) bool {
+	name, _, ok := strings.Cut(text, ".")
+	if !ok {
+		return false
+	}
+	_, err := kind.Parse([]string{name})
+	return err == nil
 }
 
 // settle is how long files may change before they are read again: editors write

@@ -24,27 +24,50 @@ func Sets() []Item {
 	return sets
 }
 
-// Parse turns a list of names, aliases and sets into a set of kinds. The error
-// names the entry that is wrong and what may have been meant.
+// Parse turns a list of names, aliases and sets into a set of kinds. A star at the
+// end of a name stands for anything; a dash before it takes the kinds away, from the
+// default set where nothing else is named. The error names the entry that is wrong
+// and what may have been meant.
 func Parse(names []string) (Set, error) {
-	var s Set
-	for _, name := range names {
-		found := Set(0)
-		for i, k := range Catalogue {
-			switch {
-			case k.is(name) && k.Internal:
-				return 0, fmt.Errorf("event %q is internal: it has no output of its own; ask for one of %s",
-					name, strings.Join(dependants(name), ", "))
-			case k.is(name), slices.Contains(k.Sets, name):
-				found |= 1 << i
-			}
+	var s, without Set
+	added := false
+	for _, text := range names {
+		name, exclude := strings.CutPrefix(text, "-")
+		found, err := find(name)
+		if err != nil {
+			return 0, err
 		}
-		if found == 0 {
-			return 0, fmt.Errorf("unknown event or set %q%s; `dnshark events` lists them all", name, suggest(name))
+		if exclude {
+			without |= found
+		} else {
+			s, added = s|found, true
 		}
-		s |= found
 	}
-	return s, nil
+	if without != 0 && !added {
+		s, _ = find(SetDefault)
+	}
+	if s != 0 && s&^without == 0 {
+		return 0, fmt.Errorf("no event is left of %s", strings.Join(names, ","))
+	}
+	return s &^ without, nil
+}
+
+// find returns the kinds that a name stands for.
+func find(name string) (found Set, err error) {
+	prefix, star := strings.CutSuffix(name, "*")
+	for i, k := range Catalogue {
+		switch {
+		case k.is(name) && k.Internal:
+			return 0, fmt.Errorf("event %q is internal: it has no output of its own; ask for one of %s",
+				name, strings.Join(dependants(name), ", "))
+		case k.is(name), slices.Contains(k.Sets, name), star && !k.Internal && strings.HasPrefix(k.Name, prefix):
+			found |= 1 << i
+		}
+	}
+	if found == 0 {
+		return 0, fmt.Errorf("unknown event or set %q%s; `dnshark events` lists them all", name, suggest(name))
+	}
+	return found, nil
 }
 
 func dependants(name string) (names []string) {

@@ -161,9 +161,10 @@ func read(name string, r io.Reader) (policies []*Policy, alerts *detect.Rules, e
 
 // document is a policy being read. The first error ends it.
 type document struct {
-	file string
-	told *detect.Rules // of alerts, of the file so far, or nil
-	err  error
+	file   string
+	told   *detect.Rules // of alerts, of the file so far, or nil
+	follow bool          // the policy's scope has descendants too
+	err    error
 }
 
 func (d *document) fail(n *yaml.Node, format string, args ...any) {
@@ -251,6 +252,7 @@ func (d *document) policy(n *yaml.Node) *Policy {
 		"description": func(n *yaml.Node) { p.Description = d.text(n) },
 		"where":       func(n *yaml.Node) { scope.Add(d.expression(n)) },
 		"scope": func(n *yaml.Node) {
+			d.follow = slices.ContainsFunc(n.Content, func(n *yaml.Node) bool { return n.Value == Follow })
 			d.list(n, func(n *yaml.Node) { scope.AddTracee(n.Value, d.scope(n)) })
 		},
 		"defaultActions": d.actions,
@@ -265,12 +267,13 @@ func (d *document) policy(n *yaml.Node) *Policy {
 	} else {
 		d.mapping(n, map[string]func(*yaml.Node){
 			"apiVersion": func(n *yaml.Node) {
-				if !strings.HasPrefix(n.Value, "tracee.aquasec.com/") && !strings.HasPrefix(n.Value, "dnshark.io/") {
+				group, _, _ := strings.Cut(n.Value, "/")
+				if !slices.Contains([]string{"tracee.aquasec.com", "aquasecurity.github.io", "dnshark.io"}, group) {
 					d.fail(n, "unknown apiVersion %q; it is tracee.aquasec.com/v1beta1 or dnshark.io/v1", n.Value)
 				}
 			},
 			"kind": func(n *yaml.Node) {
-				if n.Value != "Policy" {
+				if n.Value != "Policy" && n.Value != "TraceePolicy" {
 					d.fail(n, "kind is Policy, not %q", n.Value)
 				}
 			},
@@ -324,7 +327,7 @@ func (c *Conditions) Add(expr string) {
 // AddTracee adds what a comparison of Tracee's was translated to.
 func (c *Conditions) AddTracee(text, expr string) {
 	m := comparison.FindStringSubmatch(strings.TrimSpace(text))
-	if m == nil || m[2] != "=" {
+	if m == nil || m[2] != "=" || expr == "" {
 		c.Add(expr)
 		return
 	}
@@ -354,7 +357,9 @@ func (d *document) rules(n *yaml.Node) (rules []Rule) {
 	d.mapping(n, map[string]func(*yaml.Node){
 		"event": func(n *yaml.Node) {
 			var err error
-			if kinds, err = kind.Parse([]string{d.text(n)}); err != nil {
+			if strings.HasPrefix(n.Value, "-") {
+				d.fail(n, "a rule names the event that it is about, not one to leave out")
+			} else if kinds, err = kind.Parse([]string{d.text(n)}); err != nil {
 				d.fail(n, "%v", err)
 			}
 		},

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -159,19 +160,70 @@ rules:
 	}
 }
 
+// Policies as Tracee's documentation has them, of all its times.
+func TestTraceePolicies(t *testing.T) {
+	for _, head := range []string{
+		"apiVersion: tracee.aquasec.com/v1beta1\nkind: Policy", "apiVersion: aquasecurity.github.io/v1beta1\nkind: TraceePolicy",
+	} {
+		set := parse(t, head+`
+metadata:
+  name: dns-by-bash
+  annotations:
+    description: what bash and its children ask for
+spec:
+  scope:
+    - comm=bash
+    - follow
+  defaultActions:
+    - log
+  rules:
+    - event: net_packet_dns*
+      filters:
+        - scope.processName!=dig
+        - retval=0
+        - data.src_port=53
+    - event: net_packet_dns_response
+`)
+		p := set.Policies[0]
+		if want := `(process.comm == "bash" || process.ancestors.comm == "bash")`; p.Name != "dns-by-bash" || p.Scope != want {
+			t.Errorf("%+v", p)
+		}
+		if want := `(process.comm != "dig") && (metadata.src_port == "53")`; len(p.Rules) < 4 || p.Rules[0].When != want {
+			t.Errorf("%+v", p.Rules)
+		}
+	}
+}
+
 func TestTranslate(t *testing.T) {
 	for text, want := range map[string]string{
 		"global": "", "comm=curl": `process.comm == "curl"`, "comm!=curl,wget": `(process.comm != "curl" && process.comm != "wget")`,
 		"uid>=1000": `process.uid >= "1000"`, "exec=/usr/*": `process.exe.begins("/usr/")`, "exec!=*curl": `!process.exe.ends("curl")`,
 		"exec=*bin*": `process.exe.contains("bin")`, "tree=1": `(process.pid == "1" || process.ancestors.pid == "1")`,
 		`comm=a"b`: `process.comm == "a\"b"`, "uts=web1": `host == "web1"`,
+		"c": `process.container.id.exists()`, "not-container": `!process.container.id.exists()`, "u=1": `process.uid == "1"`,
+		"container=ab,cd": `(process.container.id.begins("ab") || process.container.id.begins("cd"))`,
+		"container!=ab*":  `!process.container.id.begins("ab")`, "containerId=ab": `process.container.id == "ab"`,
+		"binary=/usr/bin/ls": `process.exe == "/usr/bin/ls"`, "follow": "",
+		"pid=new": `process.start_time >= "` + began.UTC().Format(time.RFC3339Nano) + `"`,
 	} {
-		got, why := Scope(text)
+		got, why := Scope(text, false)
 		if got != want || why != "" {
 			t.Errorf("%s: %s, want %s (%s)", text, got, want, why)
 		}
 	}
 	for text, want := range map[string]string{
+		"comm=a,b": `((process.comm == "a" || process.comm == "b") || (process.ancestors.comm == "a" || process.ancestors.comm == "b"))`,
+		"pid=7":    `(process.pid == "7" || process.ancestors.pid == "7")`, "uid=7": `process.uid == "7"`, "comm!=a": `process.comm != "a"`,
+		"exec=/bin/*": `(process.exe.begins("/bin/") || process.ancestors.exe.begins("/bin/"))`,
+	} {
+		got, why := Scope(text, true)
+		if got != want || why != "" {
+			t.Errorf("follow, %s: %s, want %s (%s)", text, got, want, why)
+		}
+	}
+	for text, want := range map[string]string{
+		"scope.container": `process.container.id.exists()`, "scope.processName=ls": `process.comm == "ls"`,
+		"retval=0": "", "retval!=0": never, "retval<0": never, "retval>=-1": "", "retval=1,0": "", "retval!=1,2": "",
 		"data.dst_port=53,5353":         `(metadata.dst_port == "53" || metadata.dst_port == "5353")`,
 		"data.metadata.src_ip!=1.1.1.1": `metadata.src_ip != "1.1.1.1"`,
 		"data.src=10.0.0.0/8":           `metadata.src_ip in "10.0.0.0/8"`,
@@ -184,8 +236,9 @@ func TestTranslate(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"nonsense": `unknown scope "nonsense"`, "colour=red": `unknown scope "colour"`, "uid=x": `process.uid is a number`, "comm=": `a value is missing`, "comm=*": `a star alone`,
+		"container=new": "when a container was made", "mntns=1": "the mount namespace", "exec=host:/bin/ls": "write the path alone", "pid>new": "pid=new, or",
 	} {
-		if _, why := Scope(text); !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
+		if _, why := Scope(text, false); !strings.HasPrefix(why, want) && !strings.Contains(why, want) {
 			t.Errorf("%s: %q, want %q", text, why, want)
 		}
 	}
@@ -225,6 +278,7 @@ func TestWrong(t *testing.T) {
 		"name: x\nrules:\n  - event: default\n    filter: dns.rcod == 1\n":                        `p.yaml:4:13: column 1: there is no field "dns.rcod"; did you mean dns.rcode? in dns.rcod == 1`,
 		"name: x\nrules:\n  - event: default\n    filter: dns.id == 1 && dns.rcode == \"NOPE\"\n": `p.yaml:4:41: column 29: dns.rcode has no value "NOPE"`,
 		"name: x\nrule: []\n":                                       `p.yaml:2:1: unknown key "rule"; keys are alerts, defaultActions, description, name, rules, scope, where`,
+		"name: x\nrules: [{event: -default}]\n":                     `p.yaml:2:17: a rule names the event`,
 		"rules: [{event: default}]\n":                               `p.yaml:1:1: a policy needs a name`,
 		"name: x\n":                                                 `p.yaml:1:1: policy x has no rules`,
 		"name: x\nrules: [{filter: dns.aa}]\n":                      `p.yaml:2:9: a rule needs an event`,

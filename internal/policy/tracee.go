@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -18,8 +19,10 @@ import (
 // scopes are what the scope of a policy may name, and the fields that say so. What
 // dnshark does not see has none.
 var scopes = map[string]string{
-	"uid": "process.uid", "pid": "process.pid", "p": "process.pid", "comm": "process.comm", "c": "process.comm",
+	"uid": "process.uid", "pid": "process.pid", "p": "process.pid", "comm": "process.comm", "c": "process.container.id",
 	"exec": "process.exe", "executable": "process.exe", "bin": "process.exe", "pidns": "process.pidns",
+	"u": "process.uid", "binary": "process.exe", "tid": "process.tid", "ppid": "process.ppid",
+	"hostPid": "process.pid", "hostTid": "process.tid",
 	"uts": "host", "hostname": "host", "container": "process.container.id", "tree": "process.ancestors.pid",
 	"processName": "process.comm", "processId": "process.ns_pid", "hostProcessId": "process.pid",
 	"userId": "process.uid", "containerId": "process.container.id", "containerName": "process.container.name",
@@ -28,6 +31,26 @@ var scopes = map[string]string{
 	"cgroupId": "process.cgroup_id", "hostName": "host", "threadId": "process.tid", "hostThreadId": "process.tid",
 	"parentProcessId": "process.ppid", "hostParentProcessId": "process.ppid", "pidNamespace": "process.pidns",
 }
+
+// ancestors are the fields of those who forked a process, beside its own.
+var ancestors = map[string]string{
+	"process.pid": "process.ancestors.pid", "process.comm": "process.ancestors.comm", "process.exe": "process.ancestors.exe",
+}
+
+const (
+	noMountNS    = "the mount namespace of a process is not known here"
+	noNewness    = "when a container was made is not known here; pid=new is"
+	newProcesses = "new"
+)
+
+// untold are scopes that nothing here tells, and why.
+var untold = map[string]string{"mntns": noMountNS, "mountNamespace": noMountNS}
+
+// elsewhere is the path of an executable with its mount namespace.
+var elsewhere = regexp.MustCompile(`^(host|[0-9]+):`)
+
+// began is when processes are new that started later.
+var began = time.Now()
 
 // data are the arguments of events by Tracee's names, beside those that are
 // fields here under their own names.
@@ -56,25 +79,29 @@ var comparison = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*)(!=|<=|>=|=|<|>)(
 // scope translates an entry of a policy's scope.
 func (d *document) scope(n *yaml.Node) string {
 	text := d.text(n)
-	expr, why := Scope(text)
+	expr, why := Scope(text, d.follow)
 	if why != "" {
 		d.fail(n, "%s", why)
 	}
 	return expr
 }
 
-// Scope translates a scope of Tracee's to an expression, or says why it cannot.
-func Scope(text string) (expr, why string) {
+// Follow is the scope that adds descendants to the processes that others name.
+const Follow = "follow"
+
+// Scope translates a scope of Tracee's to an expression, or says why it cannot. Where
+// descendants are followed, a process is also within it if one of its ancestors is.
+func Scope(text string, follow bool) (expr, why string) {
 	text = strings.TrimSpace(text)
 	switch text {
-	case "global":
+	case "global", Follow:
 		return "", ""
-	case "container", "!container", "not-container":
+	case "container", "c", "!container", "not-container":
 		known, ok := event.FindPath("process.container.id")
 		if !ok {
 			return "", "containers are not known here"
 		}
-		if text == "container" {
+		if text == "container" || text == "c" {
 			return known.Name + ".exists()", ""
 		}
 		return "!" + known.Name + ".exists()", ""
@@ -83,9 +110,32 @@ func Scope(text string) (expr, why string) {
 	if m == nil {
 		return "", "unknown scope " + strconv.Quote(text) + "; scopes are global, container, and comparisons as comm=curl"
 	}
+	if why := untold[m[1]]; why != "" {
+		return "", why
+	}
 	name, ok := scopes[m[1]]
 	if !ok {
 		return "", "unknown scope " + strconv.Quote(m[1])
+	}
+	switch {
+	case name == "process.pid" && m[3] == newProcesses:
+		sign, ok := map[string]string{"=": ">=", "!=": "<"}[m[2]]
+		if !ok {
+			return "", "pid=new, or pid!=new"
+		}
+		return "process.start_time " + sign + " " + filter.Quote(began.UTC().Format(time.RFC3339Nano)), ""
+	case name == "process.container.id" && m[3] == newProcesses:
+		return "", noNewness
+	case name == "process.exe" && elsewhere.MatchString(m[3]):
+		return "", noMountNS + "; write the path alone"
+	case m[1] == "container" || m[1] == "c":
+		// Ids are often shortened.
+		m[3] = strings.ReplaceAll(strings.TrimSuffix(m[3], "*")+",", ",", "*,")
+		m[3] = strings.TrimSuffix(strings.ReplaceAll(m[3], "**", "*"), ",")
+	case follow && m[2] == "=" && ancestors[name] != "" && m[1] != "tree":
+		self, why := translate(name, m[2], m[3])
+		above, _ := translate(ancestors[name], m[2], m[3])
+		return "(" + self + " || " + above + ")", why
 	}
 	if m[1] == "tree" {
 		tree, why := translate(name, m[2], m[3])
@@ -113,13 +163,19 @@ func (d *document) filter(n *yaml.Node) string {
 func Data(text string) (expr, why string) {
 	m := comparison.FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
+		if scope, ok := strings.CutPrefix(strings.TrimSpace(text), "scope."); ok {
+			return Scope(scope, false)
+		}
 		return "", "want a filter as data.dst_port=53, not " + strconv.Quote(text)
 	}
 	name := m[1]
+	if name == "retval" {
+		return returned(m[2], m[3])
+	}
 	for _, prefix := range []string{"data.", "args.", "scope."} {
 		if rest, ok := strings.CutPrefix(name, prefix); ok {
 			if prefix == "scope." {
-				return Scope(rest + m[2] + m[3])
+				return Scope(rest+m[2]+m[3], false)
 			}
 			if known, ok := data[rest]; ok {
 				rest = known
@@ -127,13 +183,35 @@ func Data(text string) (expr, why string) {
 			return translate(rest, m[2], m[3])
 		}
 	}
-	if _, ok := scopes[name]; ok {
-		return Scope(text)
+	if scopes[name] != "" || untold[name] != "" {
+		return Scope(text, false)
 	}
 	if known, ok := data[name]; ok {
 		name = known
 	}
 	return translate(name, m[2], m[3])
+}
+
+// returned translates a comparison with the value that an event returns: of packets
+// that is 0.
+func returned(sign, values string) (expr, why string) {
+	expr = never
+	if sign == "!=" {
+		expr = ""
+	}
+	for value := range strings.SplitSeq(values, ",") {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return "", "retval is a number, and " + strconv.Quote(value) + " is none"
+		}
+		switch {
+		case sign == "=" && n == 0, sign == "<" && 0 < n, sign == ">" && 0 > n, sign == "<=" && 0 <= n, sign == ">=" && 0 >= n:
+			expr = ""
+		case sign == "!=" && n == 0:
+			expr = never
+		}
+	}
+	return expr, ""
 }
 
 // translate makes an expression of a field, a sign and values with commas.
