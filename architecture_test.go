@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"internal/spool":           {},
 	"internal/store":           {"dnswire", "event"},
 	"internal/store/eventlog":  {"event", "internal/store"},
-	"internal/web":             {"dnswire", "event", "internal/filter", "internal/kind", "internal/output", "internal/sink", "internal/store"},
+	"internal/web":             {"dnswire", "event", "internal/filter", "internal/kind", "internal/output", "internal/sink", "internal/store", "internal/store/eventlog"},
 	"internal/screen":          {"dnswire", "event"},
 	"internal/privilege":       {},
 	"internal/metrics":         {"dnswire", "event"},

@@ -38,6 +38,9 @@ func (s *storeOptions) add(f *pflag.FlagSet) {
 	f.Int64Var(&s.eventsSize, "events-size", 1024, "of these at most about this many `MIB`; 0: none")
 }
 
+// remote reports whether the history is in ClickHouse, and so are the events.
+func (s *storeOptions) remote() bool { return strings.Contains(s.dir, "://") }
+
 // parseEvents returns how many whole events are kept.
 func (s *storeOptions) parseEvents() (o eventlog.Options, err error) {
 	if o.MaxAge, err = store.ParseAge(s.eventsAge); err != nil {
@@ -100,7 +103,7 @@ func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finis
 		return nil, err
 	}
 	var events *eventlog.Log
-	if recent.MaxSize > 0 && !strings.Contains(o.history.dir, "://") {
+	if recent.MaxSize > 0 && !o.history.remote() {
 		events, err = eventlog.Open(filepath.Join(o.history.dir, eventlog.DirName), recent)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("--store: %w", err), s.Close())

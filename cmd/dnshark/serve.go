@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/dnshark-io/dnshark/internal/metrics"
 	"github.com/dnshark-io/dnshark/internal/source/pcap"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 	"github.com/dnshark-io/dnshark/internal/web"
 )
 
@@ -110,8 +113,7 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 		if err := o.createStore(); err != nil {
 			return err
 		}
-		server.Events = &web.Ring{}
-		s.hub = web.NewHub(server.Events, o.host, len(s.files) > 0, s.log)
+		s.hub = web.NewHub(o.host, len(s.files) > 0, s.log)
 		server.Hub = s.hub
 		server.Metrics = (&metrics.Server{Snapshot: s.snapshot, Version: versionText()}).Handler()
 	}
@@ -121,6 +123,13 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 	}
 	defer history.Close()
 	server.Store, server.Status = history, s.statusFunc(o)
+	if o.history.eventsSize > 0 && !o.history.remote() {
+		if events, err := eventlog.OpenReader(filepath.Join(o.history.dir, eventlog.DirName)); err == nil {
+			server.Events = events
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("--store: %w", err)
+		}
+	}
 	if !o.quiet {
 		fmt.Fprintf(o.std.err, "dnshark: serving at %s\n", l.Addr())
 	}
@@ -183,7 +192,15 @@ func (o *options) createStore() error {
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	recent, err := o.history.parseEvents()
+	if err != nil || recent.MaxSize == 0 || o.history.remote() {
+		return errors.Join(err, s.Close())
+	}
+	events, err := eventlog.Open(filepath.Join(o.history.dir, eventlog.DirName), recent)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--store: %w", err), s.Close())
+	}
+	return errors.Join(events.Close(), s.Close())
 }
 
 // snapshot asks capture for its counters.
@@ -215,7 +232,7 @@ func (s *serving) statusFunc(o *options) func(context.Context) web.Status {
 		}
 		status.Capturing = !s.ended.Load()
 		for _, c := range snap.Counts {
-			if c.Account == "packets" && (c.What == "ring_full" || c.What == "copy_error") {
+			if c.Account == "packets" && (c.What == "ring_full" || c.What == "copy_error") || c.Account == "event_log" && (c.What == "dropped" || c.What == "failed") {
 				status.Lost += c.N
 			}
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +24,7 @@ type keeper struct {
 
 // stateDir returns where what detectors know is kept, "" for nowhere.
 func (o *options) stateDir() string {
-	if o.state == "" && !strings.Contains(o.history.dir, "://") {
+	if o.state == "" && !o.history.remote() {
 		return o.history.dir
 	}
 	return o.state

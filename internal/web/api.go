@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/store"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 )
 
 // handler answers, or returns an error before it has written anything.
@@ -48,7 +48,7 @@ func fail(w http.ResponseWriter, err error) {
 	var p *problem
 	switch {
 	case errors.As(err, &p):
-	case errors.Is(err, store.ErrQuery):
+	case errors.Is(err, store.ErrQuery), errors.Is(err, eventlog.ErrQuery):
 		p = &problem{status: http.StatusBadRequest, detail: safe(err.Error())}
 	case tooLong(err):
 		p = &problem{status: http.StatusGatewayTimeout, detail: "the question takes too long; ask for less, or for a shorter time"}
@@ -189,12 +189,12 @@ func (s *Server) endpoints() []endpoint {
 		{path: "openapi.json", doc: "This description", answer: "OpenAPI", handler: s.openapi},
 		{path: "status", doc: "How capture is, and how much is kept", answer: "Status", handler: s.status},
 		{path: "events", doc: "Recent events, the newest first", answer: "Events", handler: s.events, params: []param{
-			paramSince, paramUntil, text("name", "a question's name, or *. and a name"), text("addr", "an address or range: of client, server or an answer"),
-			text("process", "comm, or path of the executable"), text("container", "id, or its beginning"), text("rcode", "response code, as NXDOMAIN"),
+			paramSince, paramUntil, text("name", "of a question, of a record of the answer or of an alert, or *. and a name"), text("addr", "an address or range: of client, server or an answer"),
+			text("process", "comm, or path of the executable, at either end"), text("container", "id, or its beginning, 12 digits or more"), text("rcode", "response code, as NXDOMAIN"),
 			text("kind", "the event's name, see: dnshark events"), limited(maxList),
 		}},
 		{path: "alerts", doc: "Recent alerts, the last update of each incident, the newest first", answer: "Events", handler: s.alerts, params: []param{
-			paramSince, paramUntil, oneOf("severity", "of the alert", event.SeverityNames...), text("threat", "name of the event, see: dnshark events"), limited(maxList),
+			paramSince, paramUntil, oneOf("severity", "of the alert", event.SeverityNames...), oneOf("threat", "name of the event", threats()...), limited(maxList),
 		}},
 		{path: "top/{what}", doc: "What the history has most often; times are taken by whole hours", answer: "Ranked", handler: s.top, params: []param{
 			oneOf("what", "what is ranked", store.WhatNames()...), paramSince, paramUntil, limited(maxRanked),
@@ -252,77 +252,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request, p *parameters) e
 	return answer(w, out)
 }
 
-var errNoEvents = &problem{status: http.StatusServiceUnavailable, detail: "no events are kept here"}
-
 // errEnough ends a search.
 var errEnough = errors.New("enough")
-
-func (s *Server) events(w http.ResponseWriter, r *http.Request, p *parameters) error {
-	q := &EventQuery{
-		Range: p.span(), Name: p.name("name"), Addr: p.prefix("addr"), Process: p.text("process"),
-		Container: p.text("container"), RCode: p.text("rcode"), Kind: p.text("kind"), Limit: p.limit(maxList),
-	}
-	if p.err != nil {
-		return p.err
-	}
-	out, more, err := s.find(r.Context(), q, func([]byte) bool { return true })
-	if err != nil {
-		return err
-	}
-	return answer(w, appendEvents(nil, out, more))
-}
-
-func (s *Server) alerts(w http.ResponseWriter, r *http.Request, p *parameters) error {
-	severity, threat, limit := p.text("severity"), p.text("threat"), p.limit(maxList)
-	q := &EventQuery{Range: p.span(), Kind: "alerts", Limit: 1 << 30}
-	if p.err != nil {
-		return p.err
-	}
-	n, incidents := 0, map[string]bool{}
-	out, more, err := s.find(r.Context(), q, func(line []byte) bool {
-		var e known
-		if json.Unmarshal(line, &e) != nil || e.Alert == nil || incidents[e.Alert.ID] {
-			return false
-		}
-		incidents[e.Alert.ID] = true
-		wanted := (severity == "" || severity == e.Alert.Severity) && (threat == "" || threat == e.Alert.Threat)
-		if wanted {
-			n++
-		}
-		return wanted && n <= limit
-	})
-	if err != nil {
-		return err
-	}
-	return answer(w, appendEvents(nil, out, more || n > limit))
-}
-
-// find gathers lines, the newest first, as many as fit an answer.
-func (s *Server) find(ctx context.Context, q *EventQuery, wanted func(line []byte) bool) (lines []byte, more bool, err error) {
-	if s.Events == nil {
-		return nil, false, errNoEvents
-	}
-	more, err = s.Events.Find(ctx, q, func(line []byte) error {
-		if !wanted(line) {
-			return nil
-		}
-		if len(lines)+len(line) > maxAnswer {
-			return errEnough
-		}
-		lines = append(append(lines, line...), '\n')
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		return lines, true, nil
-	}
-	return lines, more, err
-}
-
-func appendEvents(dst, lines []byte, more bool) []byte {
-	dst = append(dst, `{"events":[`...)
-	dst = append(dst, bytes.ReplaceAll(bytes.TrimSuffix(lines, []byte{'\n'}), []byte{'\n'}, []byte{','})...)
-	return append(strconv.AppendBool(append(dst, `],"more":`...), more), '}')
-}
 
 func (s *Server) top(w http.ResponseWriter, r *http.Request, p *parameters) error {
 	what, err := store.ParseWhat(r.PathValue("what"))

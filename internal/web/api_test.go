@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 )
 
 // fits says why a value is not as a schema has it, or "".
@@ -80,14 +82,20 @@ func fits(all, want map[string]any, got any) string {
 // The description lists every route, and every answer is as it says, also an error's
 // and also of hostile names.
 func TestOpenAPI(t *testing.T) {
-	h, g := newHub(t)
-	hostile := `a\"\010{\\\<script>\255.test.`
-	l := serveWith(t, "127.0.0.1:0", func(s *Server) { s.Hub, s.Events = h, g }, append(records, hostile+" A 192.0.2.99")...)
-	base := "http://" + l.Addr().String()
-	tell(t, h, answers(t, "www.example.test.", hostile))
-	tell(t, h, alertsOf(3))
-	if err := h.keep.Close(time.Minute); err != nil {
+	h := newHub(t)
+	events, err := eventlog.Open(t.TempDir(), eventlog.Options{})
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer events.Close()
+	hostile := `a\"\010{\\\<script>\255.test.`
+	l := serveWith(t, "127.0.0.1:0", func(s *Server) { s.Hub, s.Events = h, events }, append(records, hostile+" A 192.0.2.99")...)
+	base := "http://" + l.Addr().String()
+	for _, b := range []*event.Batch{answers(t, "www.example.test.", hostile), alertsOf(3)} {
+		tell(t, h, b)
+		if err := events.Append(output.NewJSON().Append(nil, b), len(b.Events)); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	_, text := get(t, base+"/api/v1/openapi.json", "")
@@ -113,7 +121,7 @@ func TestOpenAPI(t *testing.T) {
 	asked := map[string][]string{
 		"/api/v1/openapi.json": {""},
 		"/api/v1/status":       {""},
-		"/api/v1/events":       {"", "?limit=1", "?since=2026-01-01&until=2026-12-31&name=*.test&addr=0.0.0.0/0&rcode=noerror&kind=net_packet_dns_response", "?process=curl&container=012345678901"},
+		"/api/v1/events":       {"", "?limit=1", "?since=2026-01-01&until=2026-12-31&name=*.test&addr=192.0.2.0/24&rcode=NOERROR&kind=net_packet_dns_response", "?process=curl&container=012345678901"},
 		"/api/v1/alerts":       {"", "?severity=high&limit=2", "?threat=dns_tunnel"},
 		"/api/v1/top/{what}":   {"names", "clients?limit=1", "processes", "servers", "rcodes", "nxdomain?since=-1h"},
 		"/api/v1/new":          {"", "?since=2026-03-01T00:00:00Z&limit=2"},
@@ -161,10 +169,10 @@ func TestOpenAPI(t *testing.T) {
 	for query, want := range map[string]int{
 		"events": 5, "events?name=*.test": 5, "events?name=www.example.test": 1, "events?name=nothing.test": 0, "events?since=2026-03-01T00:00:01Z": 4,
 		"events?kind=dns_tunnel": 3, "events?rcode=NXDOMAIN": 0, "events?addr=192.0.2.7": 1,
-		"alerts": 2, "alerts?severity=critical": 0, "alerts?severity=high": 2, "alerts?limit=1": 1, "alerts?threat=dns_tunnel": 2, "alerts?threat=dns_dga": 0,
+		"alerts": 2, "alerts?severity=critical": 0, "alerts?severity=high": 2, "alerts?limit=1": 1, "alerts?threat=dns_tunnel": 2, "alerts?threat=dns_dga": 0, "alerts?since=2026-03-01T01:00:02Z": 1, "events?container=0123456789ab": 0,
 	} {
 		_, text := get(t, base+"/api/v1/"+query, "")
-		var list struct{ Events []known }
+		var list struct{ Events []any }
 		if err := json.Unmarshal([]byte(text), &list); err != nil || len(list.Events) != want {
 			t.Errorf("%s: %d events, want %d: %s", query, len(list.Events), want, text)
 		}

@@ -85,7 +85,7 @@ var everyPath = []string{
 
 // A name that somebody lets point here reaches nothing, whatever the path and method.
 func TestGuardHost(t *testing.T) {
-	h, _ := newHub(t)
+	h := newHub(t)
 	access := &Access{Names: []string{"Sensor1.Example.TEST."}}
 	l := serveWith(t, "127.0.0.1:0", func(s *Server) { s.Access, s.Hub = access, h })
 	base := "http://" + l.Addr().String()
@@ -120,7 +120,7 @@ func TestGuardHost(t *testing.T) {
 
 // A page of another site gets nothing, and is told of nobody who may.
 func TestGuardOtherSites(t *testing.T) {
-	h, _ := newHub(t)
+	h := newHub(t)
 	l := serveWith(t, "127.0.0.1:0", func(s *Server) { s.Hub = h })
 	host := l.Addr().String()
 	base := "http://" + host

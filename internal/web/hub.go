@@ -36,10 +36,7 @@ type Hub struct {
 
 	output *sink.Output
 
-	// Deliver's.
-	keep   *sink.Queue // of Events
-	next   *sink.Block
-	series series
+	series series // Deliver's
 
 	mu      sync.Mutex
 	readers [maxReaders]*Reader
@@ -51,12 +48,6 @@ const OutputName = "serve"
 
 // linger is for how long events are gathered: readers want them at once.
 const linger = "50ms"
-
-// keepOctets bounds what waits to be kept, keepGrace for how long it may at the end.
-const (
-	keepOctets = 16 << 20
-	keepGrace  = 5 * time.Second
-)
 
 // maxReaders is how many bits a line has for them.
 const maxReaders = 64
@@ -101,14 +92,12 @@ func (b *budget) charge(spent time.Duration, now time.Time) bool {
 // ErrReaders is returned when there are as many readers as there can be.
 var ErrReaders = errors.New("too many readers of live events")
 
-// NewHub returns a hub without readers. All events go to the store of events, too,
-// behind a queue: a slow disk delays nobody who reads live. A patient one waits for
-// that, for what reads files can wait.
-func NewHub(events Events, host string, patient bool, log func(format string, args ...any)) *Hub {
-	h := &Hub{json: output.NewJSON(), next: &sink.Block{}}
+// NewHub returns a hub without readers. A patient one gives filters all time, for what
+// reads files can wait.
+func NewHub(host string, patient bool, log func(format string, args ...any)) *Hub {
+	h := &Hub{json: output.NewJSON()}
 	h.budget = budget{patient: patient, part: 200 * time.Millisecond, moment: time.Second, at: time.Now()}
 	h.audience.Store(&audience{})
-	h.keep = sink.NewQueue(&keeper{events}, keepOctets, patient, log)
 	how := &sink.Kind{Options: []sink.Option{{Name: "linger", Type: "time", Default: linger}}}
 	h.output = &sink.Output{
 		Target: &sink.Target{Kind: how, Format: "json", Name: OutputName, Host: host, URL: &url.URL{Path: "dnshark serve"}, Log: log},
@@ -119,15 +108,6 @@ func NewHub(events Events, host string, patient bool, log func(format string, ar
 
 // Output returns the hub as one of the outputs of the line.
 func (h *Hub) Output() *sink.Output { return h.output }
-
-// keeper is the sink of those events that are kept.
-type keeper struct{ events Events }
-
-func (k *keeper) Deliver(_ context.Context, b *sink.Block) error {
-	return k.events.Append(b.Text, b.Events)
-}
-
-func (k *keeper) Close() error { return nil }
 
 // mark stands before a line.
 type mark struct {
@@ -206,15 +186,7 @@ func (h *Hub) ask(a *audience, b *event.Batch) {
 }
 
 // Deliver implements sink.Sink.
-func (h *Hub) Deliver(ctx context.Context, b *sink.Block) error {
-	h.tell(b)
-	h.next.Events = b.Events
-	defer context.AfterFunc(ctx, h.keep.Hurry)()
-	h.next = h.keep.Put(h.next)
-	return nil
-}
-
-func (h *Hub) tell(b *sink.Block) {
+func (h *Hub) Deliver(_ context.Context, b *sink.Block) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.series.mu.Lock()
@@ -224,7 +196,6 @@ func (h *Hub) tell(b *sink.Block) {
 		m.read(text)
 		text = text[markSize:]
 		n := bytes.IndexByte(text, '\n') + 1
-		h.next.Text = append(h.next.Text, text[:n]...)
 		h.series.note(m.time, m.sample)
 		for wanted := m.wanted; wanted != 0; wanted &= wanted - 1 {
 			if r := h.readers[bits.TrailingZeros64(wanted)]; r != nil && r.since <= m.epoch {
@@ -238,10 +209,11 @@ func (h *Hub) tell(b *sink.Block) {
 			r.wake()
 		}
 	}
+	return nil
 }
 
 // Close implements sink.Sink. Readers stay, and get what waits for them.
-func (h *Hub) Close() error { return h.keep.Close(keepGrace) }
+func (h *Hub) Close() error { return nil }
 
 // Readers returns how many there are.
 func (h *Hub) Readers() (n int) {
