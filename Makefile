@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks profile guard fuzz deps clean
+.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks ui ui-dev profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -72,6 +72,14 @@ bench-live: deps
 # What a filter costs beside reading, by the clock.
 bench-filter:
 	DNSHARK_BENCH_FILTER=10 CGO_ENABLED=0 go test -count=1 -v -run '^TestFilterCost$$' ./cmd/dnshark
+
+# The pages of dnshark serve, from ui/ into internal/web/assets; needs node.
+ui:
+	cd ui && npm ci --silent && npm run --silent build
+
+# The same pages while they are changed, with the data of a dnshark serve.
+ui-dev:
+	cd ui && npm ci --silent && npm run dev
 
 # Live tests on an older kernel, in qemu.
 kernels: deps

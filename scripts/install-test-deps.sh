@@ -33,6 +33,7 @@ iodined:iodine
 dns2tcpd:dns2tcp
 ping:iputils-ping
 tmux:tmux
+chromium:chromium
 jq:jq
 clickhouse-server:clickhouse-server
 java:openjdk-17-jre-headless
@@ -57,10 +58,10 @@ for entry in systemd-resolved:systemd-resolved,libsystemd-shared docker:docker.i
 	[ -d "$lib/${entry%%:*}" ] || unpack="$unpack $entry"
 done
 
-# Of npm, with their binaries in the package: the reader of Parquet files, and the
-# ClickHouse of today. name:module
+# Of npm: the reader of Parquet files and the ClickHouse of today, with their binaries in the
+# package, and what drives the browser. name:module,module,...
 fetch=
-for entry in duckdb:@duckdb/node-api@1.5.6-r.1 chdb:chdb@3.4.0; do
+for entry in duckdb:@duckdb/node-api@1.5.6-r.1 chdb:chdb@3.4.0 playwright:playwright-core@1.65.1,axe-core@4.14.1; do
 	[ -d "$lib/${entry%%:*}" ] || fetch="$fetch $entry"
 done
 
@@ -86,7 +87,8 @@ fi
 mkdir -p $lib
 for entry in $fetch; do
 	fetched=$(mktemp -d)
-	if npm install --silent --no-audit --no-fund --prefix "$fetched" "${entry#*:}" >/dev/null 2>&1; then
+	# shellcheck disable=SC2046 # a list of packages
+	if npm install --silent --no-audit --no-fund --prefix "$fetched" $(echo "${entry#*:}" | tr , ' ') >/dev/null 2>&1; then
 		mv "$fetched" "$lib/${entry%%:*}"
 	else
 		rm -rf "$fetched"

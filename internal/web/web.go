@@ -87,6 +87,7 @@ func (s *Server) openRoutes(a *Access) []route {
 		{"POST /login", problems(a.login)},
 		{"POST /logout", problems(a.logout)},
 	}
+	list = append(list, uiRoutes()...)
 	for _, path := range []string{"GET /healthz", "GET /readyz"} {
 		if s.Metrics != nil {
 			list = append(list, route{path, s.Metrics})
