@@ -1,3 +1,4 @@
+import { untrack } from 'svelte'
 import { ask, session } from './api.svelte.js'
 
 export const kept = 5000 // events on the page
@@ -33,7 +34,7 @@ export function live() {
     start(filter) {
       this.stop()
       // What was seen before is there at once, as far as no filter has to choose.
-      if (!filter && !events.length) {
+      if (!filter && !untrack(() => events.length)) {
         ask('events', { limit: 200 }).then((before) => {
           if (state.paused || !source) return
           const oldest = events.at(-1)?.time ?? '~'
