@@ -54,11 +54,14 @@ lint:
 generate:
 	go generate ./...
 
-# The committed eBPF objects are what their source says.
+# The committed eBPF objects and pages are what their source says.
 check-generated: deps
 	@if command -v clang-19 >/dev/null; then \
 		go generate ./... && git diff --exit-code -- internal/bpf; \
 	else echo "check-generated: skipped, clang-19 is not installed"; fi
+	@if command -v npm >/dev/null; then \
+		$(MAKE) ui && git diff --exit-code -- internal/web/assets && test -z "$$(git status --porcelain internal/web/assets)"; \
+	else echo "check-generated: pages skipped, npm is not installed"; fi
 
 # COUNT=10 is what benchstat wants.
 COUNT ?= 1

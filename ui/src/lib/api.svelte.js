@@ -16,7 +16,11 @@ export async function ask(path, params = {}, signal) {
   const text = query.toString()
   let answer
   try {
-    answer = await fetch('/api/v1/' + path + (text && '?' + text), { signal, credentials: 'same-origin' })
+    for (let again = 0; ; again++) {
+      answer = await fetch('/api/v1/' + path + (text && '?' + text), { signal, credentials: 'same-origin' })
+      if (answer.status !== 503 || again === 2) break
+      await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * again))
+    }
   } catch (e) {
     if (e.name === 'AbortError') throw e
     throw new Problem(0, 'dnshark does not answer')

@@ -8,20 +8,22 @@ export const kept = 5000 // events on the page
 export function live() {
   const state = $state({ connected: false, error: null, rate: 0, lost: 0, total: 0, waiting: 0, paused: false })
   let events = $state.raw([]) // the newest first
-  let source, frame, fresh = [], held = [], recent = []
+  let newest = $state(0) // number of the first of them; each keeps its own
+  let source, frame, fresh = [], held = [], recent = [], begin = 0
 
   const take = () => {
     frame = 0
     const now = performance.now()
     recent.push([now, fresh.length])
     while (recent.length && now - recent[0][0] > 5000) recent.shift()
-    state.rate = recent.reduce((n, r) => n + r[1], 0) / 5
+    state.rate = recent.reduce((n, r) => n + r[1], 0) / Math.min(5, Math.max(1, (now - begin) / 1000))
     state.total += fresh.length
     if (state.paused) {
       held = fresh.reverse().concat(held).slice(0, kept)
       state.waiting += fresh.length
     } else {
       events = fresh.reverse().concat(events).slice(0, kept)
+      newest += fresh.length
     }
     fresh = []
   }
@@ -30,6 +32,9 @@ export function live() {
     state,
     get events() {
       return events
+    },
+    get newest() {
+      return newest
     },
     start(filter) {
       this.stop()
@@ -42,6 +47,8 @@ export function live() {
         }, () => {})
       }
       state.error = null
+      recent = []
+      begin = performance.now()
       const path = '/api/v1/stream' + (filter ? '?filter=' + encodeURIComponent(filter) : '')
       source = new EventSource(path)
       source.onopen = () => (state.connected = true)
@@ -80,6 +87,7 @@ export function live() {
       state.paused = !state.paused
       if (!state.paused) {
         events = held.concat(events).slice(0, kept)
+        newest += state.waiting
         held = []
         state.waiting = 0
       }

@@ -8,6 +8,7 @@ function parse() {
   } catch {
     // Not ours; shown as it is.
   }
+  if (page === 'name' && !value) value = '.' // of /name/. a browser leaves this
   return { page: page || 'overview', value, query: new URLSearchParams(location.search) }
 }
 
@@ -26,6 +27,7 @@ export const to = {
   ip: (v) => '/ip/' + encodeURIComponent(v),
   process: (v) => '/process/' + encodeURIComponent(v),
   container: (v) => '/container/' + encodeURIComponent(v),
+  live: (filter) => '/live' + (filter && '?filter=' + encodeURIComponent(filter)),
   search: (v) => '/search?q=' + encodeURIComponent(v),
 }
 
@@ -38,6 +40,13 @@ export function find(text) {
   if (kind) return to[kind](rest)
   if (address.test(text)) return to.ip(text)
   if (/[*/]/.test(text)) return to.search(text)
+  if (/[^ -~]/.test(text)) {
+    try {
+      text = new URL('http://' + text).hostname // in its ASCII form
+    } catch {
+      // As it is, then.
+    }
+  }
   return to.name(text.replace(/\.$/, '').toLowerCase() || '.')
 }
 
