@@ -106,7 +106,7 @@ func writeYesterday(t *testing.T, path string) string {
 		}
 	}
 	out, err := json.Marshal([][2]string{
-		{"/ip/192.0.2.7", `<script>alert(1)<`}, {"/ip/192.0.2.7", `\226\128\174gpj.hostile.test`}, {"/ip/192.0.2.7", `onload=`},
+		{"/ip/192.0.2.7", `<script>alert\(1\)</script>.hostile.test`}, {"/ip/192.0.2.7", `\226\128\174gpj.hostile.test`}, {"/ip/192.0.2.7", `onload=`},
 		{"/ip/192.0.2.7", `{{7*7}}.hostile.test`}, {"/search?q=*.hostile.test", `\027[2j\000.hostile.test`},
 		{"/name/%3Cscript%3Ealert(1)%3C%2Fscript%3E", `<script>alert(1)</script>`},
 	})

@@ -18,7 +18,7 @@ export async function ask(path, params = {}, signal) {
   try {
     for (let again = 0; ; again++) {
       answer = await fetch('/api/v1/' + path + (text && '?' + text), { signal, credentials: 'same-origin' })
-      if (answer.status !== 503 || again === 2) break
+      if (answer.status !== 503 || !answer.headers.has('Retry-After') || again === 2) break
       await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * again))
     }
   } catch (e) {
