@@ -47,7 +47,7 @@ type diagnosis struct {
 
 // finding is what a check found out.
 type finding struct {
-	Group  string `json:"group"` // capabilities, ebpf, host or runtimes
+	Group  string `json:"group"` // capabilities, ebpf, host, sandbox or runtimes
 	Name   string `json:"name"`
 	State  state  `json:"state"`
 	Detail string `json:"detail"` // what it is good for, or why it is not there
@@ -151,6 +151,13 @@ func diagnose(r *runtimes.Set) (*diagnosis, error) {
 	executables, err := tryExecutables()
 	d.add("host", "executables", executables, brief(err))
 	d.surveyRuntimes(r)
+	locked := ""
+	version, err := privilege.Landlock()
+	if err != nil {
+		locked = brief(err)
+	}
+	d.add("sandbox", "landlock", fmt.Sprintf("version %d: only named files can be opened (not while processes are looked at)", version), locked)
+	d.add("sandbox", "seccomp", "only known system calls pass", brief(privilege.Seccomp()))
 	switch {
 	case sockets == nil:
 		d.Capture = captureSockets

@@ -81,7 +81,7 @@ var collected = regexp.MustCompile(`Collected : (\d+)`)
 func instructions(t *testing.T, file string, args []string) uint64 {
 	t.Helper()
 	cmd := exec.Command("valgrind", append([]string{"--tool=callgrind", "--callgrind-out-file=/dev/null",
-		testkit.Dnshark(t), "read", "-q", "--host", "h", file}, args...)...)
+		testkit.Dnshark(t), "read", "-q", "--no-sandbox", "--host", "h", file}, args...)...)
 	// One thread of work and no collector: both would count differently each time.
 	// Signals that preempt goroutines end callgrind.
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")

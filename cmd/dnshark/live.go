@@ -175,6 +175,7 @@ type liveSource struct {
 	filter     ebpf.Filter
 	bySocket   bool         // the filter depends on sockets and processes
 	start      func() error // what to follow, or nil
+	sockets    bool         // eBPF it is, since Open
 
 	socketPorts []uint16 // the ports that the expression of --filter leaves
 	pushed      []string // what it leaves to the kernel
@@ -208,6 +209,7 @@ func (s *liveSource) Open(n int) ([]source.Lane, error) {
 		if privilege.Unaided(sockets.Check) != nil {
 			keep |= privilege.Of(unix.CAP_BPF)
 		}
+		s.sockets = true
 		what := "watching every socket of this host"
 		if len(s.pushed) > 0 {
 			what += "; the kernel applies --filter by " + strings.Join(s.pushed, ", ")

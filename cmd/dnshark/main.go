@@ -40,7 +40,10 @@ func usagef(format string, args ...any) error {
 	return withExit(exitUsage, fmt.Errorf(format, args...))
 }
 
-func main() { os.Exit(mainExit(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	ownProcess = true
+	os.Exit(mainExit(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 func mainExit(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -10,6 +10,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A system call that the sandbox forbids ends whatever is tested.
+	if err := os.Setenv(sandboxTrap, "1"); err != nil {
+		panic(err)
+	}
 	testscript.Main(cleanUp{m}, map[string]func(){"dnshark": main})
 }
 
@@ -26,6 +30,10 @@ func TestScripts(t *testing.T) {
 		Dir:                 "../../testdata/scripts",
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv(sandboxTrap, "1")
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit":   cmdExit,
 			"pcap":   cmdPcap,

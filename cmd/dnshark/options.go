@@ -31,6 +31,9 @@ type options struct {
 	events []string
 	filter string
 
+	noSandbox bool
+	inputs    []string // capture files to read
+
 	policyPaths []string
 	scopes      []string
 	policies    *policy.Set // nil without any; see loadPolicies
@@ -105,6 +108,7 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.IntVar(&o.maxRecords, "max-records", dnswire.MaxRecords, "show at most `N` records of a message; the rest is counted")
 	f.IntVar(&o.streamMemory, "stream-memory", 32, "`MIB` for putting TCP streams together")
 	f.IntVar(&o.fragmentMemory, "fragment-memory", 4, "`MIB` for putting IP fragments together")
+	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep what the program never uses: other system calls and files, see docs/security.md")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no summary at the end")
 }
 

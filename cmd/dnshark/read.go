@@ -45,7 +45,7 @@ func runRead(ctx context.Context, o *options, files []string) error {
 			}
 		}
 	}
-	o.observer = "both"
+	o.observer, o.inputs = "both", files
 	err := o.run(ctx, pcap.New(files, pcap.Options{Stdin: o.std.in}), false)
 	if errors.Is(err, pcap.ErrCut) {
 		return withExit(exitCut, err)

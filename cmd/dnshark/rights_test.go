@@ -139,11 +139,11 @@ func TestLiveDrop(t *testing.T) {
 			host := testkit.NewHost(t)
 			host.Dnsmasq("127.0.0.1")
 			host.Run("dig", "@127.0.0.1", "drop.example.test")
-			got := status(t, a.Process.Pid, "Uid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
+			got := status(t, a.Process.Pid, "Uid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
 			want := map[string]string{
 				"Uid":    strings.Join([]string{test.uid, test.uid, test.uid, test.uid}, "\t"),
 				"CapInh": none, "CapPrm": test.kept, "CapEff": test.kept, "CapBnd": test.bounding, "CapAmb": none,
-				"NoNewPrivs": "1",
+				"NoNewPrivs": "1", "Seccomp": "2",
 			}
 			if !maps.Equal(got, want) {
 				t.Errorf("%v, want %v", got, want)

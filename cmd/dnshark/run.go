@@ -179,6 +179,13 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if keeper != nil {
 		defer keeper.every(stateEvery)()
 	}
+	confined := o.sandbox(live)
+	if l, ok := src.(*liveSource); ok {
+		confined.dropped, confined.processes, confined.maps = true, l.sockets, l.sockets
+	}
+	if err := o.enter(confined); err != nil {
+		return err
+	}
 	err = worker.Run(ctx)
 	if keeper != nil {
 		keeper.save(true)

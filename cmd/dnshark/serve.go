@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -133,7 +134,27 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 	if !o.quiet {
 		fmt.Fprintf(o.std.err, "dnshark: serving at %s\n", l.Addr())
 	}
+	if capture == nil {
+		if err := o.enter(s.confine(&sandbox{}, o)); err != nil {
+			return err
+		}
+	}
 	return s.both(ctx, server, l, capture)
+}
+
+// confine adds to a sandbox what serving takes, and returns it.
+func (s *serving) confine(b *sandbox, o *options) *sandbox {
+	b.network = true
+	b.store(o.history.dir)
+	for _, path := range []string{s.access.CertFile, s.access.KeyFile, s.access.ClientCA, s.access.TokenFile} {
+		if path != "" {
+			b.files.Read = append(b.files.Read, filepath.Dir(path)) // they are replaced while we run
+		}
+	}
+	if path, ok := strings.CutPrefix(s.listen, "unix:"); ok {
+		b.files.Write = append(b.files.Write, filepath.Dir(path)) // the socket is removed at the end
+	}
+	return b
 }
 
 // both serves, and captures until there is nothing more to.
@@ -167,7 +188,7 @@ func (s *serving) both(ctx context.Context, server *web.Server, l net.Listener, 
 // serveSource returns what captures, after a look at all flags.
 func (o *options) serveSource(files []string) (func(context.Context) error, error) {
 	if len(files) > 0 {
-		o.observer = "both"
+		o.observer, o.inputs = "both", files
 		if _, err := o.match(); err != nil {
 			return nil, err
 		}

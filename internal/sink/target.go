@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -216,6 +217,31 @@ func (t *Target) Yes(name string) bool { return t.value(name) == "yes" }
 
 // Given reports whether the user set the option.
 func (t *Target) Given(name string) bool { _, ok := t.values[name]; return ok }
+
+// Needs returns the files that the output reads while it works, the directories in
+// which it makes files, and whether it uses the network or a Unix socket.
+func (t *Target) Needs() (read, write []string, network bool) {
+	for _, o := range t.options() {
+		if path := t.Text(o.Name); o.Type == "path" && o.Name != "spool-dir" && path != "" {
+			// Certificates and secrets are replaced while we run.
+			read = append(read, filepath.Dir(path))
+		}
+	}
+	if t.Size("spool") > 0 {
+		write = append(write, t.spoolDir())
+	}
+	switch t.Kind {
+	case nil:
+	case &file:
+		write = append(write, filepath.Dir(t.URL.Path))
+		if real, err := filepath.EvalSymlinks(t.URL.Path); err == nil {
+			write = append(write, filepath.Dir(real))
+		}
+	default:
+		network = true
+	}
+	return read, write, network
+}
 
 // Plain reports whether it is a format for standard output, and nothing else.
 func (t *Target) Plain() bool { return t.Kind == nil && len(t.values) == 1 }
