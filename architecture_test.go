@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"internal/web":             {"dnswire", "event", "internal/filter", "internal/kind", "internal/output", "internal/sink", "internal/store", "internal/store/eventlog"},
 	"internal/screen":          {"dnswire", "event"},
 	"internal/privilege":       {},
+	"internal/privacy":         {"dnswire", "event", "internal/suffix"},
 	"internal/metrics":         {"dnswire", "event"},
 	"internal/suffix":          {},
 	"internal/nearest":         {},

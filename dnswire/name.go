@@ -312,3 +312,14 @@ func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo
 }
+
+// NameAt returns the name that begins at offset off of Raw, as in RDATA, with at
+// most limit-off octets before its first pointer, and the offset behind it. It is
+// not ok where no name can be read.
+func (m *Message) NameAt(off, limit int) (n Name, next int, ok bool) {
+	if off < HeaderLen || off >= limit || limit > len(m.Raw) {
+		return Name{}, 0, false
+	}
+	n, next, fault := m.walk(off, limit)
+	return n, next, fault == None && n.Len > 0
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/policy"
+	"github.com/dnshark-io/dnshark/internal/privacy"
 	"github.com/dnshark-io/dnshark/internal/proc"
 	"github.com/dnshark-io/dnshark/internal/runtimes"
 	"github.com/dnshark-io/dnshark/internal/screen"
@@ -31,8 +32,10 @@ type options struct {
 	events []string
 	filter string
 
-	noSandbox bool
-	inputs    []string // capture files to read
+	noSandbox  bool
+	privacy    []string
+	privacyKey string
+	inputs     []string // capture files to read
 
 	policyPaths []string
 	scopes      []string
@@ -108,6 +111,8 @@ func (o *options) addOutput(f *pflag.FlagSet) {
 	f.IntVar(&o.maxRecords, "max-records", dnswire.MaxRecords, "show at most `N` records of a message; the rest is counted")
 	f.IntVar(&o.streamMemory, "stream-memory", 32, "`MIB` for putting TCP streams together")
 	f.IntVar(&o.fragmentMemory, "fragment-memory", 4, "`MIB` for putting IP fragments together")
+	f.StringSliceVar(&o.privacy, "privacy", nil, "`LIST` of what to take from events before history and outputs: ips, names=domain, names=hash, text, args, all; see docs/security.md")
+	f.StringVar(&o.privacyKey, "privacy-key", "", "`FILE` with the key of pseudonyms, 64 hex digits; without it they differ from run to run")
 	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep what the program never uses: other system calls and files, see docs/security.md")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no summary at the end")
 }
@@ -250,6 +255,9 @@ func (o *options) processes() (*proc.Table, error) {
 	if err != nil {
 		return nil, usagef("--args: %v", err)
 	}
+	if private, err := privacy.Parse(o.privacy); err == nil && private.Args {
+		args = proc.ArgsNone
+	}
 	table := &proc.Table{Args: args}
 	if o.exeHash {
 		table.HashExes()
@@ -299,6 +307,9 @@ func (o *options) check() error {
 	case o.streamMemory < 1 || o.streamMemory > maxMemory || o.fragmentMemory < 1 || o.fragmentMemory > maxMemory:
 		return usagef("--stream-memory and --fragment-memory are 1 to %d MiB", maxMemory)
 	}
+	if _, err := privacy.Parse(o.privacy); err != nil {
+		return usagef("--privacy: %w", err)
+	}
 	if err := o.loadPolicies(); err != nil {
 		return err
 	}
@@ -320,4 +331,16 @@ func (o *options) check() error {
 		}
 	}
 	return nil
+}
+
+// anonymiser returns the step that takes what --privacy says, or nil.
+func (o *options) anonymiser() (*privacy.Stage, error) {
+	private, err := privacy.Parse(o.privacy)
+	if err != nil || !private.Any() {
+		return nil, err
+	}
+	if private.Secret, err = privacy.ReadSecret(o.privacyKey); err != nil {
+		return nil, withExit(exitUsage, fmt.Errorf("--privacy-key: %w", err))
+	}
+	return privacy.NewStage(private), nil
 }

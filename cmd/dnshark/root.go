@@ -53,7 +53,7 @@ Output formats (-o):` + formats(),
 	o.addLive(root.Flags())
 	root.Flags().StringArrayVarP(&files, "read", "r", nil, "read a capture `FILE` instead, - for standard input")
 	o.complete(root)
-	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newExplain(o), newOutputs(o), newHistory(o), newTop(o), newNew(o), newServe(o), newStore(o), newConfig(o), newDoctor(o), newVersion(o), newMan())
+	root.AddCommand(newLive(o), newRead(o), newEvents(o), newFields(o), newExplain(o), newOutputs(o), newHistory(o), newTop(o), newNew(o), newPurge(o), newServe(o), newStore(o), newConfig(o), newDoctor(o), newVersion(o), newMan())
 	return root
 }
 

@@ -158,6 +158,13 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 			return err
 		}
 	}
+	private, err := o.anonymiser()
+	if err != nil {
+		return err
+	}
+	if private != nil {
+		stages = append(stages, private)
+	}
 	finishStore, err := o.openStore(report, live, &stages)
 	if err != nil {
 		return err

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,4 +79,27 @@ func cmdMkfifo(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: mkfifo FILE")
 	}
 	ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o666))
+}
+
+// cmdHolds looks for octets in files and in all files of directories: holds TEXT PATH...
+func cmdHolds(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: holds TEXT PATH...")
+	}
+	found := ""
+	for _, path := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(path), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if bytes.Contains(data, []byte(args[0])) {
+				found = path
+			}
+			return err
+		}))
+	}
+	if (found == "") != neg {
+		ts.Fatalf("%q: found in %q", args[0], found)
+	}
 }

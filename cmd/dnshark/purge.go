@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dnshark-io/dnshark/internal/store"
+)
+
+func newPurge(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "purge NAME|ADDRESS|HOST",
+		Short: "Remove what the history knows of a name, an address or a host",
+		Long: `purge removes from what dnshark --store DIR has seen all that is about a name and the
+names under it, or an address, or that a host has seen, and leaves no octet of it in
+the files. Records go whose data mentions it. Counts per hour are not kept by host, so of
+those only what has the name or address goes. Other outputs and spools are not touched.`,
+		Example: `  dnshark purge --store /var/lib/dnshark private.example.test`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("purge needs one name, address or host")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch dir := o.history.dir; {
+			case dir == "":
+				return usagef("which history? --store DIR says where it is")
+			case strings.Contains(dir, "://"):
+				return usagef("purge is for a history in a directory; a server has its own ways to delete")
+			}
+			rows, err := store.Purge(cmd.Context(), o.history.dir, args[0])
+			if err != nil {
+				return fmt.Errorf("--store: %w", err)
+			}
+			if !o.quiet {
+				fmt.Fprintf(o.std.err, "dnshark: purge: %d rows removed\n", rows)
+			}
+			return nil
+		},
+	}
+}
