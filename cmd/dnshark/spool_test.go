@@ -24,6 +24,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/dnshark-io/dnshark/internal/spool"
+	"github.com/dnshark-io/dnshark/internal/store"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -146,8 +147,9 @@ func TestKilled(t *testing.T) {
 	defer server.Close()
 	dir := t.TempDir()
 	output := server.URL + "/?name=k&linger=50ms&spool=64MB&spool-dir=" + dir
+	history := filepath.Join(t.TempDir(), "history")
 	start := func(under ...string) (*testkit.Daemon, io.WriteCloser) {
-		args := append(slices.Clone(under), testkit.Dnshark(t), "read", "-e", "net_packet_dns_response", "--stats", "1h", "-o", output, "-")
+		args := append(slices.Clone(under), testkit.Dnshark(t), "read", "-e", "net_packet_dns_response", "--stats", "1h", "-o", output, "--store", history, "-")
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // strace and what it runs
 		stdin, err := cmd.StdinPipe()
@@ -248,6 +250,9 @@ func TestKilled(t *testing.T) {
 		if cut += len(r.sent) - n; n < len(r.sent) && r.killed.Sub(r.sent[n]) > 2*time.Second && r.killed.Sub(runs[k].sent[0]) > 3*time.Second {
 			t.Errorf("run %d: %d is missing, which came %v before the end", k, r.first+n, r.killed.Sub(r.sent[n]))
 		}
+	}
+	if err := store.Verify(t.Context(), history); err != nil {
+		t.Errorf("the history after %d kills: %v", kills, err)
 	}
 	if len(got) == 0 || len(committed) == 0 {
 		t.Error("nothing was delivered, or nothing was ever in the spool")

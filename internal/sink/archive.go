@@ -27,6 +27,7 @@ type archive struct {
 	log               func(format string, args ...any)
 	fresh             chan struct{} // there is another one
 	last              string        // what was said of the last failure
+	began             time.Time
 }
 
 const stampForm = "20060102T150405.000Z"
@@ -35,7 +36,7 @@ func newArchive(path string, keep int, maxAge time.Duration, compress string, lo
 	ext := filepath.Ext(path)
 	return &archive{
 		path: path, ext: ext, prefix: strings.TrimSuffix(filepath.Base(path), ext) + "-",
-		keep: keep, maxAge: maxAge, compress: compress, log: log, fresh: make(chan struct{}, 1),
+		keep: keep, maxAge: maxAge, compress: compress, log: log, fresh: make(chan struct{}, 1), began: time.Now(),
 	}
 }
 
@@ -122,11 +123,13 @@ func (a *archive) work(stop <-chan struct{}) error {
 		}
 	}
 	slices.Sort(names)
+	// By the time that has passed since: no file becomes old because somebody sets the clock.
+	now := a.began.Add(time.Since(a.began))
 	var errs []error
 	for i, name := range names {
 		left := len(names) - i
 		at, _ := a.when(name)
-		if a.keep > 0 && left > a.keep || a.maxAge > 0 && time.Since(at) > a.maxAge {
+		if a.keep > 0 && left > a.keep || a.maxAge > 0 && now.Sub(at) > a.maxAge {
 			errs = append(errs, os.Remove(filepath.Join(dir, name)))
 		} else if a.compress != "" && strings.HasSuffix(name, a.ext) {
 			errs = append(errs, a.shrink(dir, name, stop))

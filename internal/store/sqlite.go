@@ -209,6 +209,7 @@ type sqlite struct {
 	options Options
 	removed time.Time // when something old was looked for
 	sweep   sweep
+	opened  time.Time
 }
 
 // Open opens the store in dir for writing, and makes both when they do not exist.
@@ -234,7 +235,7 @@ func Open(dir string, o Options) (Store, error) {
 		db.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &sqlite{db: db, options: o}, nil
+	return &sqlite{db: db, options: o, opened: time.Now()}, nil
 }
 
 // OpenReader opens a store that exists, for look-ups alone.
@@ -416,7 +417,8 @@ type sweep struct {
 // cutoff returns before which time things are removed, 0 when nothing is.
 func (s *sqlite) cutoff(ctx context.Context, tx *sql.Tx) (before int64, err error) {
 	if s.options.Age > 0 {
-		before = time.Now().Add(-s.options.Age).UnixMilli()
+		// By the time that has passed since: nothing becomes old because somebody sets the clock.
+		before = s.opened.Add(time.Since(s.opened)).Add(-s.options.Age).UnixMilli()
 	}
 	octets, err := pagesInUse(ctx, tx)
 	if err != nil || s.options.Octets == 0 || octets <= s.options.Octets {

@@ -1,0 +1,31 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+)
+
+// Verify reads the whole store in dir and returns an error that says what in it
+// does not fit together.
+func Verify(ctx context.Context, dir string) error {
+	path := filepath.Join(dir, FileName)
+	db, err := open(path, "ro", "query_only(true)", "busy_timeout(5000)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, check := range []struct{ query, want string }{
+		{`PRAGMA integrity_check(1)`, "ok"},
+		{`SELECT count(*) FROM who WHERE tuple NOT IN (SELECT id FROM tuple)`, "0"},
+	} {
+		var got string
+		if err := db.QueryRowContext(ctx, check.query).Scan(&got); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if got != check.want {
+			return fmt.Errorf("%s: %s: %s", path, check.query, got)
+		}
+	}
+	return nil
+}
