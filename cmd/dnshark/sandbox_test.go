@@ -65,7 +65,7 @@ func TestReadConfined(t *testing.T) {
 		t.Errorf("%v, %d octets", err, len(out))
 	}
 
-	server := testkit.Start(t, exec.Command(testkit.Dnshark(t), "serve", "--store", filepath.Join(dir, "store"), "--listen", "unix:"+filepath.Join(dir, "socket")))
+	server := testkit.Start(t, exec.Command(testkit.Dnshark(t), "serve", "--no-capture", "--store", filepath.Join(dir, "store"), "--listen", "unix:"+filepath.Join(dir, "socket")))
 	checkConfined(t, server.Process.Pid)
 	if err := server.Stop(t); err != nil {
 		t.Errorf("%v: %s", err, server.Output.String())
