@@ -6,12 +6,13 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks ui ui-dev profile guard fuzz deps clean
+.PHONY: build packages package-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks ui ui-dev profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
 
-# Packages for amd64 and arm64, the same octets whenever they are made.
+# Packages for amd64 and arm64, the same octets whenever they are made; beside them the
+# licences of what is linked, and a bill of materials (CycloneDX).
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Versions of packages begin with a digit.
 PACKAGE_VERSION = $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo 0.0.0-git.$$(git rev-parse --short HEAD))
@@ -23,6 +24,8 @@ packages:
 	done
 	SOURCE_DATE_EPOCH=$(EPOCH) go run ./cmd/dnshark man bin/man
 	for shell in bash zsh fish; do go run ./cmd/dnshark completion $$shell > bin/completions/dnshark.$$shell || exit 1; done
+	go run ./packaging/licences > bin/licences.txt
+	go run ./packaging/licences -sbom $(PACKAGE_VERSION) > bin/dnshark.cdx.json
 	for arch in amd64 arm64; do for kind in deb rpm; do \
 		SOURCE_DATE_EPOCH=$(EPOCH) ARCH=$$arch VERSION=$(PACKAGE_VERSION) $(NFPM) package -f packaging/nfpm.yaml -p $$kind -t bin/ || exit 1; \
 	done; done
@@ -30,6 +33,19 @@ packages:
 # Builds packages twice, compares them, and installs one in a new Debian root.
 package-test:
 	scripts/test-package.sh
+
+# What dnshark promises of faults, rights and privacy, each with its figure; 20 minutes, needs root.
+trust: deps
+	scripts/trust.sh
+
+# Memory, goroutines and descriptors of a dnshark under load for SOAK.
+SOAK ?= 45m
+soak:
+	DNSHARK_REQUIRE_LIVE=1 DNSHARK_SOAK=$(SOAK) CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestSoak$$' ./cmd/dnshark
+
+# Known vulnerabilities in what is linked; needs the network.
+vulnerabilities:
+	scripts/vulnerabilities.sh
 
 # Everything, live tests included. They need root; without it they say what
 # they skipped and why. DNSHARK_REQUIRE_LIVE=1 makes a skip a failure.

@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 	"internal/testkit/asker":   {},
+	"packaging/licences":       {},
 
 	"internal/store/clickhouse": {"dnswire", "event", "internal/store"},
 	"internal/store/storetest":  {"dnswire", "event", "internal/store"},

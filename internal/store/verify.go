@@ -17,7 +17,7 @@ func Verify(ctx context.Context, dir string) error {
 	defer db.Close()
 	for _, check := range []struct{ query, want string }{
 		{`PRAGMA integrity_check(1)`, "ok"},
-		{`SELECT count(*) FROM who WHERE tuple NOT IN (SELECT id FROM tuple)`, "0"},
+		{`SELECT count(*) FROM asked WHERE tuple NOT IN (SELECT id FROM tuple)`, "0"},
 	} {
 		var got string
 		if err := db.QueryRowContext(ctx, check.query).Scan(&got); err != nil {
