@@ -37,12 +37,17 @@ func statements(t testing.TB, d DDL) string {
 
 // What the documentation shows is what is printed.
 func TestDocumentedTables(t *testing.T) {
-	shown, err := os.ReadFile("../../../docs/clickhouse.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(shown) != statements(t, DDL{EventDays: 30, HistoryDays: 400}) {
-		t.Error("docs/clickhouse.sql is old; make generate")
+	for file, d := range map[string]DDL{
+		"docs/clickhouse.sql": {EventDays: 30, HistoryDays: 400},
+		"packaging/fleet.sql": {EventDays: 30, HistoryDays: 400, Kafka: "broker:19092", Topic: "dnshark.events"},
+	} {
+		shown, err := os.ReadFile(filepath.Join("../../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(shown) != statements(t, d) {
+			t.Errorf("%s is old; make generate", file)
+		}
 	}
 	for _, d := range []DDL{{Kafka: "k:9092", NATS: "n:4222"}, {Plain: true, Kafka: "k:9092"}} {
 		if err := d.Print(io.Discard); err == nil {

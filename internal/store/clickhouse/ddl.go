@@ -12,6 +12,7 @@ import (
 )
 
 //go:generate sh -c "go run ../../../cmd/dnshark store ddl >../../../docs/clickhouse.sql"
+//go:generate sh -c "go run ../../../cmd/dnshark store ddl --kafka broker:19092 >../../../packaging/fleet.sql"
 
 //go:embed ddl.sql
 var ddlText string

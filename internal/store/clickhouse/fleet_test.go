@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -34,7 +36,8 @@ func TestFleet(t *testing.T) {
 	if events == 0 {
 		events = 10_000
 	}
-	broker, err := natsd.NewServer(&natsd.Options{Host: "127.0.0.1", Port: natsd.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	dir := t.TempDir()
+	broker, err := natsd.NewServer(&natsd.Options{Host: "127.0.0.1", Port: natsd.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +111,28 @@ func TestFleet(t *testing.T) {
 	size := func(table string) string {
 		return server.Ask("SELECT concat(toString(sum(rows)), ' rows, ', toString(sum(bytes_on_disk)), ' octets') FROM system.parts WHERE active AND database = currentDatabase() AND table = '" + table + "'")
 	}
-	t.Logf("%s, %d processors; %d events of %d agents\nagents to broker: %.0f events/s, %d octets each as JSON, %d in the stream (S2 off in memory blocks)\nbroker to ClickHouse: %.0f events/s in %d inserts, views included\nevents: %s; history: %s\njson alone: %s octets",
-		runtime.Version(), runtime.NumCPU(), events, agents, float64(events)/published.Seconds(), octets/events, info.State.Bytes/uint64(events),
+	t.Logf("%s, %d processors; %d events of %d agents\nagents to broker: %.0f events/s, %d octets each as JSON, %d as a message, %d in the stream on disk\nbroker to ClickHouse: %.0f events/s in %d inserts, views included\nevents: %s; history: %s\njson alone: %s octets",
+		runtime.Version(), runtime.NumCPU(), events, agents, float64(events)/published.Seconds(), octets/events, info.State.Bytes/uint64(events), onDisk(t, dir)/int64(events),
 		float64(events)/inserted.Seconds(), inserts, size("dnshark"), size("dnshark_history"),
 		server.Ask("SELECT sum(column_data_compressed_bytes) FROM system.parts_columns WHERE active AND table = 'dnshark' AND column = 'json'"))
+}
+
+// onDisk returns how many octets the files below dir have.
+func onDisk(t *testing.T, dir string) (octets int64) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			octets += info.Size()
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return octets
 }
 
 // pull hands messages to ClickHouse as its engine would, and acknowledges them when
