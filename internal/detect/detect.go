@@ -149,7 +149,10 @@ func (s *Stage) use(r *Rules) {
 		all.Allow = slices.Concat(r.Allow, shipped())
 	}
 	s.options.Rules = r
-	s.allow = all.compile(s.slots, &s.allow)
+	s.allow = all.compile(s.slots, func(domain string) (uint64, bool) {
+		registered := s.suffix.Registered([]byte(domain))
+		return s.key.hash(registered), len(registered) > 0
+	}, &s.allow)
 	before := s.byRule
 	s.byRule = nil
 	for i := range r.Suppress {
@@ -258,7 +261,7 @@ func (s *Stage) look(e *event.Event, at int) {
 		v.Repeat = *recent == h
 		*recent = h
 	}
-	if v.Repeat || len(v.Registered) == 0 {
+	if v.Repeat || len(v.Registered) == 0 || !s.allow.may(v.DomainHash) {
 		return
 	}
 	var list int

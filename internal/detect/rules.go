@@ -329,6 +329,8 @@ func below(name, domain string) bool {
 type allowList struct {
 	domains map[string]allowance
 	deepest int      // labels
+	near    []uint64 // bits of hashes of the domains' registered domains: of most names no bit is set
+	all     bool     // near does not tell, for one of the domains is a public suffix
 	lists   []string // names of lists
 	counts  []uint64 // messages, by list
 }
@@ -336,6 +338,16 @@ type allowList struct {
 type allowance struct {
 	threats uint32 // bits: places in Stage.slots
 	list    int
+}
+
+// may reports whether a name may be allowed, by the hash of its registered domain. A few
+// that are not pass.
+func (l *allowList) may(hash uint64) bool {
+	if l.all || len(l.near) == 0 {
+		return l.all
+	}
+	bit := hash % uint64(64*len(l.near))
+	return l.near[bit/64]>>(bit%64)&1 == 1
 }
 
 // find returns the threats for which a name is allowed, and by which list.
@@ -356,10 +368,11 @@ func (l *allowList) find(name []byte) (threats uint32, list int) {
 	return threats, list
 }
 
-// compile makes a list of the rules', for threats in the order of slots. Counts of lists
-// that were there before go on.
-func (r *Rules) compile(slots []slot, before *allowList) allowList {
-	l := allowList{domains: make(map[string]allowance, len(r.Allow))}
+// compile makes a list of the rules', for threats in the order of slots. hash is that of
+// the registered domain of a domain, false for a public suffix. Counts of lists that were
+// there before go on.
+func (r *Rules) compile(slots []slot, hash func(domain string) (uint64, bool), before *allowList) allowList {
+	l := allowList{domains: make(map[string]allowance, len(r.Allow)), near: make([]uint64, (len(r.Allow)+3)/4)}
 	for i := range r.Allow {
 		a := &r.Allow[i]
 		var threats uint32
@@ -368,6 +381,10 @@ func (r *Rules) compile(slots []slot, before *allowList) allowList {
 				threats |= 1 << j
 			}
 		}
+		h, ok := hash(a.Domain)
+		l.all = l.all || !ok
+		bit := h % uint64(64*len(l.near))
+		l.near[bit/64] |= 1 << (bit % 64)
 		list := slices.Index(l.lists, a.List)
 		if list < 0 {
 			list = len(l.lists)
@@ -377,8 +394,8 @@ func (r *Rules) compile(slots []slot, before *allowList) allowList {
 				l.counts[list] = before.counts[k]
 			}
 		}
-		old, ok := l.domains[a.Domain]
-		if ok {
+		old, known := l.domains[a.Domain]
+		if known {
 			list = old.list
 		}
 		l.domains[a.Domain] = allowance{old.threats | threats, list}

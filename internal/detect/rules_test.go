@@ -123,6 +123,7 @@ func TestAllow(t *testing.T) {
 		"quiet.example": false, "a.b.quiet.example": false, "quiet.example.net": true, "noquiet.example": true,
 		"elsewhere.example": true, // allowed for another threat
 		"avqs.mcafee.com":   false,
+		"x.co.uk":           false, "co.jp.example": true, // below a public suffix that is allowed
 	} {
 		for _, shipped := range []bool{true, false} {
 			r := &Rules{}
@@ -131,6 +132,11 @@ func TestAllow(t *testing.T) {
 			}
 			if err := r.AddAllowed("elsewhere.example", []string{"dns_dga"}); err != nil {
 				t.Fatal(err)
+			}
+			if domain == "x.co.uk" { // or it would be asked about everything
+				if err := r.AddAllowed("co.uk", nil); err != nil {
+					t.Fatal(err)
+				}
 			}
 			l := newLab(t, Options{Rules: r, NoShipped: !shipped})
 			want := want || domain == "avqs.mcafee.com" && !shipped
@@ -147,7 +153,7 @@ func TestAllow(t *testing.T) {
 		}
 	}
 	// A dot within a label divides nothing.
-	list := (&Rules{Allow: []Allowed{{Domain: "quiet.example"}}}).compile([]slot{{Detector: &broken{}}}, &allowList{})
+	list := (&Rules{Allow: []Allowed{{Domain: "quiet.example"}}}).compile([]slot{{Detector: &broken{}}}, func(string) (uint64, bool) { return 0, true }, &allowList{})
 	if got, _ := list.find([]byte(`x\.quiet.example`)); got != 0 {
 		t.Error("a label with a dot in it is taken for a domain")
 	}

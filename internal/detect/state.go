@@ -83,6 +83,7 @@ func (s *Stage) Load(b []byte, now time.Time) error {
 	for i := range s.key {
 		s.key[i] = r.uint64()
 	}
+	s.use(s.options.Rules) // its hashes are of another key
 	for len(r.rest) > 0 && !r.bad {
 		name := string(r.take(int(r.byte())))
 		part := &stateReader{rest: r.take(int(r.uint32()))}
