@@ -16,7 +16,8 @@ func newPurge(o *options) *cobra.Command {
 		Long: `purge removes from what dnshark --store DIR has seen all that is about a name and the
 names under it, or an address, or that a host has seen, and leaves no octet of it in
 the files. Records go whose data mentions it. Counts per hour are not kept by host, so of
-those only what has the name or address goes. Other outputs and spools are not touched.`,
+those only what has the name or address goes. Whole events, in DIR/events, other outputs
+and spools are not touched.`,
 		Example: `  dnshark purge --store /var/lib/dnshark private.example.test`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {

@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
 )
 
-// TestMeasure writes docs/bench/history.md: DNSHARK_BENCH_STORE is how many events.
+// TestMeasure writes docs/bench/store.md: DNSHARK_BENCH_STORE is how many events.
 // Names are asked for as often as their rank says (Zipf), 60 hosts and 12 processes
 // ask, and a name has one to four records: 2.5 tuples for each. So 10 million events
 // have 500,000 tuples.
@@ -42,7 +43,7 @@ func TestMeasure(t *testing.T) {
 		copy(id.Comm[:], exe)
 		askers[i] = event.Party{ID: id, Process: &event.Process{Exe: "/usr/bin/" + exe}}
 	}
-	begin := time.Now()
+	before, begin := cpuTime(t), time.Now()
 	for i := range events {
 		n := uint32(random.Uint64())
 		if i%50 == 0 { // each at least once
@@ -72,7 +73,7 @@ func TestMeasure(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(begin)
+	took, cpu := time.Since(begin), cpuTime(t)-before
 	rss := peakRSS(t)
 	c, err := s.Counts(t.Context())
 	if err != nil {
@@ -90,7 +91,21 @@ func TestMeasure(t *testing.T) {
 	var out strings.Builder
 	fmt.Fprintf(&out, "# The history store\n\nWritten by `make bench-store STORE_EVENTS=%d`: %s, %s, %d processors.\n\n", events, time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU())
 	fmt.Fprintf(&out, "| what | figure |\n|---|---|\n| events, tuples, names | %d, %d, %d |\n| events per second, making them included | %.0f |\n", events, c.Tuples, c.Names, float64(events)/took.Seconds())
-	fmt.Fprintf(&out, "| octets per tuple, with its name, hours and days | %.0f |\n| most memory (RSS) while writing | %d MiB |\n", float64(c.Octets)/float64(c.Tuples), rss>>10)
+	fmt.Fprintf(&out, "| processor time per event, making it included | %v |\n", (cpu / time.Duration(events)).Round(10*time.Nanosecond))
+	fmt.Fprintf(&out, "| octets per tuple, with its name, who asked, hours and days | %.0f |\n| most memory (RSS) while writing | %d MiB |\n", float64(c.Octets)/float64(c.Tuples), rss>>10)
+	tables, err := s.(*sqlite).db.Query(`SELECT name, sum(pgsize) FROM dbstat GROUP BY name HAVING sum(pgsize) > 100000 ORDER BY 2 DESC`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tables.Close()
+	for tables.Next() {
+		var name string
+		var octets int64
+		if err := tables.Scan(&name, &octets); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&out, "| octets per tuple in %s | %.1f |\n", name, float64(octets)/float64(c.Tuples))
+	}
 	fmt.Fprintf(&out, "\n| look-up | p50 | p99 |\n|---|---|---|\n")
 	look := func(what string, times int, ask func(n uint32) error) {
 		list := make([]time.Duration, times)
@@ -158,6 +173,15 @@ func measured(n uint32) []byte {
 		raw = append(raw, measuredIP(n, i).AsSlice()...)
 	}
 	return raw
+}
+
+// cpuTime returns what the process took of processors.
+func cpuTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // peakRSS returns KiB.

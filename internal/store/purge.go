@@ -51,16 +51,24 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 	defer tx.Rollback()
 	const (
 		isOrUnder = `(%[1]s = @is OR substr(%[1]s, -length(@under)) = @under)`
-		tuples    = `SELECT id FROM tuple WHERE sensor = @sensor OR instr(rdata, @is) > 0 OR instr(lower(CAST(rdata AS TEXT)), CAST(@is AS TEXT)) > 0 OR `
+		mentions  = `instr(rdata, @is) > 0 OR instr(lower(CAST(rdata AS TEXT)), CAST(@is AS TEXT)) > 0`
 	)
-	which := tuples + fmt.Sprintf(isOrUnder, "name") + " OR " + fmt.Sprintf(isOrUnder, "bailiwick")
+	names := `SELECT id FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name")
+	which := `SELECT id FROM tuple WHERE sensor IN (SELECT id FROM sensor WHERE name = @sensor) OR name IN (` + names + `) OR bailiwick IN (` + names + `)
+		OR CASE WHEN type IN (1, 28) THEN rdata = @octets ELSE ` + mentions + ` END`
+	var octets []byte
+	if a, err := netip.ParseAddr(value); err == nil {
+		octets = a.AsSlice()
+	}
 	for _, statement := range []string{
-		`DELETE FROM who WHERE tuple IN (` + which + `)`,
+		`DELETE FROM asked WHERE tuple IN (` + which + `)`,
 		`DELETE FROM tuple WHERE id IN (` + which + `)`,
+		fmt.Sprintf(`DELETE FROM ranked WHERE CASE WHEN what / 2 IN (%d, %d) THEN value IN (`+names+`) ELSE `, Names, NXDomain) + fmt.Sprintf(isOrUnder, "value") + ` END`,
+		`DELETE FROM below WHERE name IN (` + names + `)`,
 		`DELETE FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name"),
-		`DELETE FROM ranked WHERE ` + fmt.Sprintf(isOrUnder, "value"),
+		`DELETE FROM sensor WHERE name = @sensor`,
 	} {
-		result, err := tx.ExecContext(ctx, statement, sql.Named("is", []byte(value)), sql.Named("under", []byte("."+value)), sql.Named("sensor", []byte(text)))
+		result, err := tx.ExecContext(ctx, statement, sql.Named("is", []byte(value)), sql.Named("under", []byte("."+value)), sql.Named("sensor", []byte(text)), sql.Named("octets", octets))
 		if err != nil {
 			return 0, err
 		}

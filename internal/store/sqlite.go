@@ -84,7 +84,7 @@ ALTER TABLE ranked RENAME TO ranked1;
 DROP INDEX tuple_name; DROP INDEX tuple_ip; DROP INDEX tuple_target; DROP INDEX tuple_target_key; DROP INDEX tuple_last;
 DROP INDEX who_comm; DROP INDEX who_exe; DROP INDEX who_container; DROP INDEX name_first; DROP INDEX name_last; DROP INDEX ranked_start;
 `, text: `
--- Times are ms since the Unix epoch. Ids are never given again, so what is left
+-- Times are ns since the Unix epoch. Ids are never given again, so what is left
 -- of something that was removed is nobody's.
 CREATE TABLE name (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -171,7 +171,7 @@ func convert1(tx *sql.Tx) error {
 		if err := names.Scan(&name, &first, &last, &count); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?)`, name, first/1e6, last/1e6, count); err != nil {
+		if _, err := tx.Exec(`INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?)`, name, first, last, count); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(`INSERT INTO below SELECT ?, id FROM name WHERE name = ?`, appendKey([]byte{}, string(name)), name); err != nil {
@@ -184,11 +184,11 @@ func convert1(tx *sql.Tx) error {
 	_, err = tx.Exec(`
 INSERT INTO sensor (name) SELECT DISTINCT sensor FROM tuple1;
 INSERT INTO tuple SELECT t.id, n.id, t.type, CASE WHEN t.type = 1 AND t.ip IS NOT NULL THEN substr(t.ip, 13) ELSE coalesce(t.ip, t.rdata) END,
-	coalesce(b.id, 0), s.id, g.id, t.first/1000000, t.last/1000000, t.count
+	coalesce(b.id, 0), s.id, g.id, t.first, t.last, t.count
 	FROM tuple1 t JOIN name n ON n.name = t.name JOIN sensor s ON s.name = t.sensor
 	LEFT JOIN name b ON b.name = t.bailiwick AND t.bailiwick != x'' LEFT JOIN name g ON g.name = t.target;
-INSERT INTO asker (comm, exe, container, last) SELECT comm, exe, container, max(last)/1000000 FROM who1 GROUP BY comm, exe, container;
-INSERT INTO asked SELECT a.id, w.tuple, w.first/1000000, w.last/1000000, w.count FROM who1 w JOIN asker a USING (comm, exe, container);
+INSERT INTO asker (comm, exe, container, last) SELECT comm, exe, container, max(last) FROM who1 GROUP BY comm, exe, container;
+INSERT INTO asked SELECT a.id, w.tuple, w.first, w.last, w.count FROM who1 w JOIN asker a USING (comm, exe, container);
 INSERT INTO ranked SELECT r.what*2 + r.span, r.start/3600000000000, CASE WHEN r.what IN (0, 5) THEN n.id ELSE r.value END, r.count
 	FROM ranked1 r LEFT JOIN name n ON r.what IN (0, 5) AND n.name = r.value
 	WHERE r.what NOT IN (0, 5) OR n.id IS NOT NULL`)
@@ -374,7 +374,7 @@ func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	for what := range 2 * int(numWhat) {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM ranked WHERE what = ? AND start < ?`, what, w.before/hourMS); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM ranked WHERE what = ? AND start < ?`, what, w.before/hour); err != nil {
 			return err
 		}
 	}
@@ -405,20 +405,19 @@ func removeNames(ctx context.Context, tx *sql.Tx, before, from, to int64) error 
 const (
 	removeEvery = 10 * time.Second
 	sweepIDs    = 20_000 // at once, so that a commit stays short
-	hourMS      = hour / 1e6
 )
 
 // sweep is what a search for old things is at.
 type sweep struct {
 	next   int64 // id, 0 between two searches
-	before int64 // ms since the Unix epoch
+	before int64 // ns since the Unix epoch
 }
 
 // cutoff returns before which time things are removed, 0 when nothing is.
 func (s *sqlite) cutoff(ctx context.Context, tx *sql.Tx) (before int64, err error) {
 	if s.options.Age > 0 {
 		// By the time that has passed since: nothing becomes old because somebody sets the clock.
-		before = s.opened.Add(time.Since(s.opened)).Add(-s.options.Age).UnixMilli()
+		before = s.opened.Add(time.Since(s.opened)).Add(-s.options.Age).UnixNano()
 	}
 	octets, err := pagesInUse(ctx, tx)
 	if err != nil || s.options.Octets == 0 || octets <= s.options.Octets {
@@ -461,10 +460,10 @@ func (c *condition) add(text string, args ...any) {
 
 func (c *condition) within(column string, r Range) {
 	if r.Since != 0 {
-		c.add(column+" >= ?", r.Since/1e6)
+		c.add(column+" >= ?", r.Since)
 	}
 	if r.Until != 0 {
-		c.add(column+" <= ?", r.Until/1e6)
+		c.add(column+" <= ?", r.Until)
 	}
 }
 
@@ -503,9 +502,9 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 		c.named("tuple.target", q)
 	case ByNet:
 		low, high := bounds(q.Net)
-		typ := dnswire.TypeA
-		if q.Net.Addr().Is6() {
-			typ = dnswire.TypeAAAA
+		typ := dnswire.TypeAAAA
+		if q.Net.Addr().Is4() {
+			typ, low, high = dnswire.TypeA, low[12:], high[12:]
 		}
 		from = "tuple INDEXED BY tuple_address"
 		c.add("rdata BETWEEN ? AND ? AND type IN (1, 28) AND +type = ?", low, high, int(typ))
@@ -559,7 +558,6 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 		if err := rows.Scan(&t.Name, &t.Type, &t.RData, &t.Bailiwick, &t.Sensor, &t.First, &t.Last, &t.Count); err != nil {
 			return false, err
 		}
-		t.First, t.Last = t.First*1e6, t.Last*1e6
 		if t.Type == dnswire.TypeA || t.Type == dnswire.TypeAAAA {
 			if a, ok := netip.AddrFromSlice([]byte(t.RData)); ok {
 				t.RData = a.String()
@@ -572,13 +570,13 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 	return false, rows.Err()
 }
 
-// bounds returns the first and the last address.
+// bounds returns the first and the last address, 16 octets each.
 func bounds(p netip.Prefix) (low, high []byte) {
-	low, high = p.Masked().Addr().AsSlice(), p.Addr().AsSlice()
-	for i := p.Bits(); i < len(high)*8; i++ {
-		high[i/8] |= 0x80 >> (i % 8)
+	first, last := p.Masked().Addr().As16(), p.Addr().As16()
+	for i := p.Bits() + 128 - p.Addr().BitLen(); i < 128; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
 	}
-	return low, high
+	return first[:], last[:]
 }
 
 // Top implements Store. Whole days are counted by their own rows.
@@ -606,11 +604,11 @@ func (s *sqlite) Top(ctx context.Context, w What, r Range, n int) ([]Ranked, err
 
 // New implements Store.
 func (s *sqlite) New(ctx context.Context, r Range, n int) ([]Ranked, error) {
-	until := r.Until / 1e6
-	if r.Until == 0 {
+	until := r.Until
+	if until == 0 {
 		until = 1<<63 - 1
 	}
-	return s.ranked(ctx, `SELECT name, count, first * 1000000 FROM name WHERE count > 0 AND first BETWEEN ? AND ? ORDER BY first DESC, name LIMIT ?`, r.Since/1e6, until, n)
+	return s.ranked(ctx, `SELECT name, count, first FROM name WHERE count > 0 AND first BETWEEN ? AND ? ORDER BY first DESC, name LIMIT ?`, r.Since, until, n)
 }
 
 func (s *sqlite) ranked(ctx context.Context, query string, args ...any) (list []Ranked, err error) {

@@ -18,6 +18,7 @@ func Verify(ctx context.Context, dir string) error {
 	for _, check := range []struct{ query, want string }{
 		{`PRAGMA integrity_check(1)`, "ok"},
 		{`SELECT count(*) FROM asked WHERE tuple NOT IN (SELECT id FROM tuple)`, "0"},
+		{`SELECT count(*) FROM name WHERE id NOT IN (SELECT name FROM below)`, "0"},
 	} {
 		var got string
 		if err := db.QueryRowContext(ctx, check.query).Scan(&got); err != nil {

@@ -1,9 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"maps"
 	"net/netip"
@@ -40,28 +40,24 @@ func (w *writing) prepare(text string) (*sql.Stmt, error) {
 // seenAgain is what an upsert does with what is there.
 const seenAgain = ` DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count`
 
-// row is a tuple of an aggregate.
+// row is a tuple of an aggregate and who was told it.
 type row struct {
-	name, rdata, bailiwick string
-	who                    string // the rest of the key
-	target                 string
-	typ                    dnswire.Type
-	*seen
+	name, rdata, bailiwick, target string
+	typ                            dnswire.Type
+	who
+	seen
 }
+
+type who struct{ comm, exe, container string }
 
 func (w *writing) write(a *Aggregate) error {
 	rows := make([]row, 0, len(a.tuples))
-	for key, n := range a.tuples {
-		r := row{typ: dnswire.Type(binary.BigEndian.Uint16([]byte(key[:2]))), seen: n}
-		r.name, key, _ = strings.Cut(key[2:], "\x00") // as adder.add makes it
-		r.rdata, key, _ = strings.Cut(key, "\x00")
-		r.bailiwick, r.who, _ = strings.Cut(key, "\x00")
+	for t := range a.Tuples {
+		r := row{t.Name, t.RData, t.Bailiwick, t.Target(), t.Type, who{t.Comm, t.Exe, t.Container}, seen{t.First, t.Last, t.Count}}
 		if r.typ == dnswire.TypeA || r.typ == dnswire.TypeAAAA {
 			if addr, err := netip.ParseAddr(r.rdata); err == nil {
 				r.rdata = string(addr.AsSlice())
 			}
-		} else {
-			r.target = target(r.typ, r.rdata)
 		}
 		rows = append(rows, r)
 	}
@@ -78,25 +74,33 @@ func (w *writing) write(a *Aggregate) error {
 func (w *writing) writeNames(a *Aggregate, rows []row) error {
 	all := make(map[string]seen, len(a.ranked)/2)
 	note := func(name string, n *seen, count int64) {
-		if s, ok := all[name]; ok {
-			all[name] = seen{min(s.first, n.first), max(s.last, n.last), s.count + count}
-		} else {
-			all[name] = seen{n.first, n.last, count}
+		s, ok := all[name]
+		switch {
+		case !ok:
+			s = seen{n.first, n.last, count}
+		case s.count == 0 && count > 0: // first is when it was asked for
+			s.first = n.first
+		case s.count == 0 || count > 0:
+			s.first = min(s.first, n.first)
 		}
+		if ok {
+			s.last, s.count = max(s.last, n.last), s.count+count
+		}
+		all[name] = s
 	}
-	for key, n := range a.ranked {
-		if What(key[0]) == Names {
-			note(key[9:], n, n.count)
+	for h := range a.Ranked {
+		if h.What == Names {
+			note(h.Value, &seen{h.First, h.Last, h.Count}, h.Count)
 		}
 	}
 	for i := range rows {
 		r := &rows[i]
-		note(r.name, r.seen, 0)
+		note(r.name, &r.seen, 0)
 		if r.target != "" {
-			note(r.target, r.seen, 0)
+			note(r.target, &r.seen, 0)
 		}
 		if r.bailiwick != "" {
-			note(r.bailiwick, r.seen, 0)
+			note(r.bailiwick, &r.seen, 0)
 		}
 	}
 	// An update that says nothing of first leaves the index of that alone.
@@ -128,7 +132,7 @@ func (w *writing) writeNames(a *Aggregate, rows []row) error {
 	for _, text := range slices.Sorted(maps.Keys(all)) {
 		n := all[text]
 		var id int64
-		args := []any{[]byte(text), n.first / 1e6, n.last / 1e6, n.count}
+		args := []any{[]byte(text), n.first, n.last, n.count}
 		err := again.QueryRowContext(w.ctx, args...).Scan(&id)
 		if errors.Is(err, sql.ErrNoRows) {
 			err = name.QueryRowContext(w.ctx, args...).Scan(&id)
@@ -172,28 +176,19 @@ func (w *writing) writeTuples(sensor string, rows []row) error {
 		return err
 	}
 	same := func(a, b *row) int {
-		if d := w.names[a.name] - w.names[b.name]; d != 0 {
-			return int(d)
-		}
-		if d := int(a.typ) - int(b.typ); d != 0 {
-			return d
-		}
-		if d := strings.Compare(a.rdata, b.rdata); d != 0 {
-			return d
-		}
-		return strings.Compare(a.bailiwick, b.bailiwick)
+		return cmp.Or(cmp.Compare(w.names[a.name], w.names[b.name]), cmp.Compare(a.typ, b.typ), strings.Compare(a.rdata, b.rdata), strings.Compare(a.bailiwick, b.bailiwick))
 	}
 	slices.SortFunc(rows, func(a, b row) int {
 		if d := same(&a, &b); d != 0 {
 			return d
 		}
-		return strings.Compare(a.who, b.who)
+		return a.who.compare(&b.who)
 	})
 	// Who asked, and when last.
-	askers := map[string]*struct{ id, last int64 }{}
+	askers := map[who]*struct{ id, last int64 }{}
 	for i := range rows {
 		r := &rows[i]
-		if r.who == nobody {
+		if r.who == (who{}) {
 			continue
 		}
 		if askers[r.who] == nil {
@@ -201,10 +196,8 @@ func (w *writing) writeTuples(sensor string, rows []row) error {
 		}
 		askers[r.who].last = max(askers[r.who].last, r.last)
 	}
-	for _, text := range slices.Sorted(maps.Keys(askers)) {
-		k := askers[text]
-		comm, exe, container := cutWho([]byte(text))
-		if err := asker.QueryRowContext(w.ctx, comm, notNil(exe), notNil(container), k.last/1e6).Scan(&k.id); err != nil {
+	for p, k := range askers {
+		if err := asker.QueryRowContext(w.ctx, []byte(p.comm), []byte(p.exe), []byte(p.container), k.last).Scan(&k.id); err != nil {
 			return err
 		}
 	}
@@ -214,9 +207,9 @@ func (w *writing) writeTuples(sensor string, rows []row) error {
 	}
 	var pairs []pair
 	for len(rows) > 0 {
-		n, sum := 0, *rows[0].seen
-		for n = 1; n < len(rows) && same(&rows[0], &rows[n]) == 0; n++ {
-			s := rows[n].seen
+		n, sum := 1, rows[0].seen
+		for ; n < len(rows) && same(&rows[0], &rows[n]) == 0; n++ {
+			s := &rows[n].seen
 			sum = seen{min(sum.first, s.first), max(sum.last, s.last), sum.count + s.count}
 		}
 		r := &rows[0]
@@ -225,35 +218,31 @@ func (w *writing) writeTuples(sensor string, rows []row) error {
 			to = w.names[r.target]
 		}
 		var id int64
-		err := tuple.QueryRowContext(w.ctx, w.names[r.name], int(r.typ), []byte(r.rdata), w.names[r.bailiwick], sensorID, to, sum.first/1e6, sum.last/1e6, sum.count).Scan(&id)
+		err := tuple.QueryRowContext(w.ctx, w.names[r.name], int(r.typ), []byte(r.rdata), w.names[r.bailiwick], sensorID, to, sum.first, sum.last, sum.count).Scan(&id)
 		if err != nil {
 			return err
 		}
 		for i := range rows[:n] {
-			if rows[i].who != nobody {
-				pairs = append(pairs, pair{askers[rows[i].who].id, id, rows[i].seen})
+			if rows[i].who != (who{}) {
+				pairs = append(pairs, pair{askers[rows[i].who].id, id, &rows[i].seen})
 			}
 		}
 		rows = rows[n:]
 	}
 	slices.SortFunc(pairs, func(a, b pair) int {
-		if a.asker != b.asker {
-			return int(a.asker - b.asker)
-		}
-		return int(a.tuple - b.tuple)
+		return cmp.Or(cmp.Compare(a.asker, b.asker), cmp.Compare(a.tuple, b.tuple))
 	})
 	for _, p := range pairs {
-		if _, err := asked.ExecContext(w.ctx, p.asker, p.tuple, p.first/1e6, p.last/1e6, p.count); err != nil {
+		if _, err := asked.ExecContext(w.ctx, p.asker, p.tuple, p.first, p.last, p.count); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// nobody is what adder.add writes where the process is unknown.
-const nobody = "\x00\x00"
-
-func notNil(b []byte) []byte { return append([]byte{}, b...) }
+func (p *who) compare(q *who) int {
+	return cmp.Or(strings.Compare(p.comm, q.comm), strings.Compare(p.exe, q.exe), strings.Compare(p.container, q.container))
+}
 
 // rank is a row of ranked.
 type rank struct {
@@ -269,28 +258,19 @@ func (w *writing) writeRanked(a *Aggregate) error {
 		return err
 	}
 	counts := make(map[rank]int64, len(a.ranked)*2)
-	for key, n := range a.ranked {
-		what := What(key[0])
-		r := rank{what: 2 * int(what), start: int64(binary.BigEndian.Uint64([]byte(key[1:9]))) / hour}
-		if what.isName() {
-			r.id = w.names[key[9:]]
+	for h := range a.Ranked {
+		r := rank{what: 2 * int(h.What), start: h.Start / hour}
+		if h.What.isName() {
+			r.id = w.names[h.Value]
 		} else {
-			r.text = key[9:]
+			r.text = h.Value
 		}
-		counts[r] += n.count
+		counts[r] += h.Count
 		r.what, r.start = r.what+1, r.start/24*24
-		counts[r] += n.count
+		counts[r] += h.Count
 	}
 	list := slices.SortedFunc(maps.Keys(counts), func(a, b rank) int {
-		switch {
-		case a.what != b.what:
-			return a.what - b.what
-		case a.start != b.start:
-			return int(a.start - b.start)
-		case a.id != b.id:
-			return int(a.id - b.id)
-		}
-		return strings.Compare(a.text, b.text)
+		return cmp.Or(cmp.Compare(a.what, b.what), cmp.Compare(a.start, b.start), cmp.Compare(a.id, b.id), strings.Compare(a.text, b.text))
 	})
 	for _, r := range list {
 		var value any = r.id
