@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dnshark-io/dnshark/internal/store"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 )
 
 func newPurge(o *options) *cobra.Command {
@@ -16,8 +18,8 @@ func newPurge(o *options) *cobra.Command {
 		Long: `purge removes from what dnshark --store DIR has seen all that is about a name and the
 names under it, or an address, or that a host has seen, and leaves no octet of it in
 the files. Records go whose data mentions it. Counts per hour are not kept by host, so of
-those only what has the name or address goes. Whole events, in DIR/events, other outputs
-and spools are not touched.`,
+those only what has the name or address goes. Of whole events, in DIR/events, all go.
+Other outputs and spools are not touched.`,
 		Example: `  dnshark purge --store /var/lib/dnshark private.example.test`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -31,6 +33,9 @@ and spools are not touched.`,
 				return usagef("which history? --store DIR says where it is")
 			case strings.Contains(dir, "://"):
 				return usagef("purge is for a history in a directory; a server has its own ways to delete")
+			}
+			if err := eventlog.Clear(filepath.Join(o.history.dir, eventlog.DirName)); err != nil {
+				return fmt.Errorf("--store: %w", err)
 			}
 			rows, err := store.Purge(cmd.Context(), o.history.dir, args[0])
 			if err != nil {
