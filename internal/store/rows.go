@@ -53,5 +53,12 @@ func Key(name string) []byte { return appendKey(nil, name) }
 // Target returns the name in the tuple's RDATA, "" when its type has none.
 func (t *Tuple) Target() string { return target(t.Type, t.RData) }
 
-// Bounds returns the first and the last address of a range, 16 octets each.
-func (q *Query) Bounds() (low, high []byte) { return bounds(q.Net) }
+// Bounds returns the first and the last address of a range, 16 octets each, of IPv4
+// mapped ones.
+func (q *Query) Bounds() (low, high [16]byte) {
+	low, high = q.Net.Masked().Addr().As16(), q.Net.Addr().As16()
+	for i := q.Net.Bits() + 128 - q.Net.Addr().BitLen(); i < 128; i++ {
+		high[i/8] |= 0x80 >> (i % 8)
+	}
+	return low, high
+}

@@ -264,7 +264,7 @@ func (s *statement) find(q *store.Query) {
 		}
 	case store.ByNet:
 		low, high := q.Bounds()
-		s.between(byAddress, low, append(high, 0))
+		s.between(byAddress, low[:], append(high[:], 0))
 		typ := dnswire.TypeA
 		if q.Net.Addr().Is6() {
 			typ = dnswire.TypeAAAA

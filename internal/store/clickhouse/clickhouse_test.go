@@ -182,7 +182,7 @@ func TestViews(t *testing.T) {
 	read("-o", "none", "--store", embedded)
 	for _, args := range [][]string{
 		{"history", "*.test"}, {"history", "192.0.2.0/24", "-o", "cof"}, {"history", "www.*", "--type", "A"}, {"top", "names"}, {"top", "clients"}, {"top", "rcodes", "-o", "json"},
-		{"new", "--since", "2000-01-01"},
+		{"new", "--since", "2026-03-03T19:00:00Z"},
 	} {
 		command := func(store string) string {
 			out, err := exec.Command(testkit.Dnshark(t), append(args, "--store", store)...).CombinedOutput()
