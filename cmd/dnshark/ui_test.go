@@ -38,11 +38,11 @@ func TestLivePages(t *testing.T) {
 	host.Dnsmasq("127.0.0.1")
 	authority.Named("127.0.0.1", zone, filepath.Join(root, "testdata", "zone", zone+".zone"))
 	names := filepath.Join(dir, "names")
-	if err := os.WriteFile(names, []byte("load.example.test A\nload.example.test AAAA\nmissing.test A\n"), 0o600); err != nil {
+	if err := os.WriteFile(names, []byte("www.example.test A\napi.example.test A\napi.example.test AAAA\ncdn.example.test A\nregistry.example.test A\noauth.example.test A\nqueue.example.test A\nwww.example.test AAAA\nmissing.test A\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const listen = "127.0.0.1:28054"
-	d := testkit.Start(t, exec.Command(testkit.Dnshark(t), "serve", "--listen", listen, "--store", store))
+	d := testkit.Start(t, exec.Command(testkit.Dnshark(t), "serve", "--listen", listen, "--server", "127.0.0.1", "--store", store))
 	testkit.Eventually(t, 60*time.Second, "dnshark to serve", func() bool {
 		return d.Ended() || strings.Contains(d.Output.String(), "serving")
 	})

@@ -134,7 +134,7 @@ func TestServer(t *testing.T) {
 	for path, want := range map[string]int{
 		"/dnsdb/v2/lookup/rrset/name/a..b": 400, "/dnsdb/v2/lookup/rdata/ip/x": 400, "/dnsdb/v2/lookup/rrset/ip/192.0.2.1": 400,
 		"/dnsdb/v2/lookup/rrset/name/x/NONSENSE": 400, "/dnsdb/v2/lookup/rrset/name/x?limit=-1": 400, "/dnsdb/v2/lookup/rrset/raw/zz": 400,
-		"/dnsdb/v2/lookup/rrset/name/x?time_first_after=now": 400, "/dnsdb/v2/summarize/rrset/name/x": 404, "/": 404,
+		"/dnsdb/v2/lookup/rrset/name/x?time_first_after=now": 400, "/dnsdb/v2/summarize/rrset/name/x": 404, "/nothing": 404,
 	} {
 		if code, body := get(t, url+path, ""); code != want {
 			t.Errorf("%s: %d, want %d: %s", path, code, want, body)
