@@ -75,9 +75,10 @@ check-generated: deps
 	@if command -v clang-19 >/dev/null; then \
 		go generate ./... && git diff --exit-code -- internal/bpf; \
 	else echo "check-generated: skipped, clang-19 is not installed"; fi
-	@if command -v npm >/dev/null; then \
-		$(MAKE) ui && git diff --exit-code -- internal/web/assets && test -z "$$(git status --porcelain internal/web/assets)"; \
-	else echo "check-generated: pages skipped, npm is not installed"; fi
+	@if command -v npm >/dev/null && (cd ui && npm ci --silent); then \
+		(cd ui && npm run --silent build) && test -z "$$(git status --porcelain internal/web/assets)" || \
+		{ git --no-pager diff --stat -- internal/web/assets; echo "internal/web/assets is not what make ui makes of ui/"; exit 1; }; \
+	else echo "check-generated: pages skipped, npm is not installed or finds no packages"; fi
 
 # COUNT=10 is what benchstat wants.
 COUNT ?= 1
