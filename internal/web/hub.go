@@ -101,7 +101,7 @@ func NewHub(host string, patient bool, log func(format string, args ...any)) *Hu
 	how := &sink.Kind{Options: []sink.Option{{Name: "linger", Type: "time", Default: linger}}}
 	h.output = &sink.Output{
 		Target: &sink.Target{Kind: how, Format: "json", Name: OutputName, Host: host, URL: &url.URL{Path: "dnshark serve"}, Log: log},
-		Sink:   h, Encoder: h, Kinds: ^kind.Set(0), Host: host,
+		Sink:   h, Encoder: h, Kinds: ^kind.Set(0), Carried: ^kind.Set(0), Host: host,
 	}
 	return h
 }

@@ -116,6 +116,25 @@ func TestHub(t *testing.T) {
 	}
 }
 
+// As one of the outputs of the line, the hub has every event.
+func TestHubOutput(t *testing.T) {
+	h := newHub(t)
+	r := join(t, h, nil)
+	out := h.Output()
+	if err := out.Start(true); err != nil {
+		t.Fatal(err)
+	}
+	out.Write(answers(t, "a.test.", "b.test."))
+	out.Write(alertsOf(2))
+	if err := out.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	lines, lost := r.Take(nil, 1000)
+	if s := out.Queue.Stats(); strings.Count(string(lines), "\n") != 4 || lost > 0 || s.Events != 4 || s.Delivered != 4 || out.NoForm > 0 {
+		t.Errorf("%s%+v, %d without a form", lines, s, out.NoForm)
+	}
+}
+
 // What was on its way when a reader left is not for whoever has its place now.
 func TestHubPlacesAreUsedAgain(t *testing.T) {
 	h := newHub(t)
