@@ -208,8 +208,8 @@ type sqlite struct {
 	db      *sql.DB
 	options Options
 	removed time.Time // when something old was looked for
-	sweep   sweep
 	opened  time.Time
+	sweep   sweep
 }
 
 // Open opens the store in dir for writing, and makes both when they do not exist.
