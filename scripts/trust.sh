@@ -10,7 +10,7 @@ failed=0
 row() { # PROMISE ROOM TEST [VARIABLE=VALUE...]
 	local promise=$1 room=$2 name=$3 figure held=pass begin=$SECONDS
 	shift 3
-	env "$@" go test -count=1 -v -timeout 15m -run "^($name)\$" "$room" >"$out" 2>&1 || held=FAIL
+	env "$@" go test -count=1 -v -timeout 15m -run "^$name\$" "$room" >"$out" 2>&1 || held=FAIL
 	grep -q '^--- PASS' "$out" || held=FAIL
 	# What the test logged last is its figure.
 	figure=$(grep -E '^ +[a-z_]+_test\.go:[0-9]+: ' "$out" | tail -1 | sed -E 's/^ +[a-z_]+_test\.go:[0-9]+: //' | cut -c1-150)
