@@ -158,7 +158,7 @@ func TestWholeTimes(t *testing.T) {
 		}
 		target.Whole, target.Log = true, t.Logf
 		target.Trailer = func(dst []byte) []byte { return append(dst, "#end\n"...) }
-		o := &Output{Target: target, Kinds: ^kind.Set(0), Host: "h", Encoder: output.NewJSON()}
+		o := &Output{Target: target, Kinds: ^kind.Set(0), Carried: ^kind.Set(0), Host: "h", Encoder: output.NewJSON()}
 		if o.Sink, err = openFile(target); err != nil {
 			t.Fatal(err)
 		}
