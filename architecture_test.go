@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"internal/namescore":       {},
 	"internal/namescore/train": {"internal/namescore"},
 	"internal/detect":          {"dnswire", "event", "internal/kind", "internal/namescore", "internal/suffix"},
-	"internal/detect/eval":     {"event"},
+	"internal/detect/eval":     {"dnswire", "event", "internal/suffix"},
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output", "internal/spool"},
 	"internal/spool":           {},
 	"internal/store":           {"dnswire", "event"},

@@ -99,6 +99,9 @@ func main() {
 		}
 		report(found, wrong)
 	}
+	if err := reportBaselines(*corpus); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // noShipped leaves out the lists of domains that come with dnshark.
