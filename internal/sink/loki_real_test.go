@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func newRealLoki(t *testing.T) *realLoki {
 	l := &realLoki{t: t, config: filepath.Join(dir, "loki.yaml"), address: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	text := fmt.Sprintf(`
 auth_enabled: false
-server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]d, log_level: warn}
+server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]d, log_level: warn, http_server_write_timeout: 5m}
 common:
   instance_addr: 127.0.0.1
   instance_interface_names: [lo]
@@ -42,7 +44,7 @@ common:
   ring: {kvstore: {store: inmemory}, instance_addr: 127.0.0.1}
 schema_config:
   configs: [{from: 2024-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {prefix: index_, period: 24h}}]
-limits_config: {allow_structured_metadata: true, reject_old_samples: false, creation_grace_period: 87600h, max_entries_limit_per_query: 100000}
+limits_config: {allow_structured_metadata: true, max_entries_limit_per_query: 100000}
 analytics: {reporting_enabled: false}
 memberlist: {bind_addr: [127.0.0.1], bind_port: %[3]d, advertise_addr: 127.0.0.1}
 `, ports[0], ports[1], ports[2], dir)
@@ -89,8 +91,8 @@ type entry struct {
 
 func (l *realLoki) entries(query string) (list []entry) {
 	l.t.Helper()
-	at := time.Date(2026, 11, 18, 0, 0, 0, 0, time.UTC)
-	q := url.Values{"query": {query}, "limit": {"100000"}, "start": {fmt.Sprint(at.UnixNano())}, "end": {fmt.Sprint(at.AddDate(0, 0, 20).UnixNano())}}
+	now := time.Now()
+	q := url.Values{"query": {query}, "limit": {"100000"}, "start": {fmt.Sprint(now.Add(-time.Hour).UnixNano())}, "end": {fmt.Sprint(now.Add(time.Minute).UnixNano())}}
 	answer, err := http.Get("http://" + l.address + "/loki/api/v1/query_range?" + q.Encode())
 	if err != nil {
 		l.t.Fatal(err)
@@ -116,6 +118,19 @@ func (l *realLoki) entries(query string) (list []entry) {
 	return list
 }
 
+var eventTime = regexp.MustCompile(`"time":"[^"]*"`)
+
+// recent makes events of now, each with a time of its own: Loki neither takes nor shows
+// what is old, and compares all lines of the same time.
+func recent(b *Block, now time.Time) *Block {
+	n := b.First
+	b.Text = eventTime.ReplaceAllFunc(b.Text, func([]byte) []byte {
+		n++
+		return now.Add(time.Duration(n) * time.Microsecond).UTC().AppendFormat(nil, `"time":"2006-01-02T15:04:05.000000000Z"`)
+	})
+	return b
+}
+
 // Loki is killed and started again under load: it has every line, and each once.
 func TestRealLokiRestarts(t *testing.T) {
 	l := newRealLoki(t)
@@ -125,10 +140,15 @@ func TestRealLokiRestarts(t *testing.T) {
 	target.Host = "h"
 	q := newRestartSpool(t, s)
 	const blocks, each, kills = 200, 100, 3
+	now := time.Now()
+	delivered := uint64(0)
 	for i := range blocks {
-		q.Put(block(1+i*each, each))
+		q.Put(recent(block(1+i*each, each), now))
 		time.Sleep(5 * time.Millisecond)
 		if i%(blocks/kills) == blocks/kills/2 {
+			l.ready()
+			testkit.Eventually(t, time.Minute, "something delivered", func() bool { return q.Stats().Delivered > delivered })
+			delivered = q.Stats().Delivered
 			l.kill()
 			l.start()
 		}
@@ -162,7 +182,12 @@ func TestRealLokiHostile(t *testing.T) {
 	l.ready()
 	s, target := open(t, "loki://"+l.address+"?labels=job=hostile")
 	target.Host = "h"
-	if err := errors.Join(deliver(t, s, events(hostileNames...)), s.Close()); err != nil {
+	hostile := recent(events(hostileNames...), time.Now())
+	lines := map[string]bool{}
+	for line := range strings.Lines(string(hostile.Text)) {
+		lines[strings.TrimSuffix(line, "\n")] = true
+	}
+	if err := errors.Join(deliver(t, s, hostile), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]bool{}
@@ -172,7 +197,7 @@ func TestRealLokiHostile(t *testing.T) {
 	list := l.entries(`{job="hostile"}`)
 	for _, e := range list {
 		name := e.labels["qname"]
-		if !want[name] || e.line != dnsEvent(name) {
+		if !want[name] || !lines[e.line] {
 			t.Errorf("%q: %s", name, e.line)
 		}
 		delete(want, name)
