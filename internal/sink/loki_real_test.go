@@ -93,11 +93,6 @@ func (l *realLoki) entries(query string) (list []entry) {
 	l.t.Helper()
 	now := time.Now()
 	q := url.Values{"query": {query}, "limit": {"100000"}, "start": {fmt.Sprint(now.Add(-time.Hour).UnixNano())}, "end": {fmt.Sprint(now.Add(time.Minute).UnixNano())}}
-	answer, err := http.Get("http://" + l.address + "/loki/api/v1/query_range?" + q.Encode())
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer answer.Body.Close()
 	var result struct {
 		Data struct {
 			Result []struct {
@@ -106,10 +101,23 @@ func (l *realLoki) entries(query string) (list []entry) {
 			}
 		}
 	}
-	text, err := io.ReadAll(answer.Body)
-	if err = errors.Join(err, json.Unmarshal(text, &result)); err != nil {
-		l.t.Fatalf("%v: %.500s", err, text)
-	}
+	// Fresh after a start it is slow to answer.
+	testkit.Eventually(l.t, 5*time.Minute, "an answer", func() bool {
+		answer, err := http.Get("http://" + l.address + "/loki/api/v1/query_range?" + q.Encode())
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if answer.StatusCode != http.StatusOK {
+			l.t.Logf("%s: %.200s", answer.Status, text)
+			return false
+		}
+		if err = errors.Join(err, json.Unmarshal(text, &result)); err != nil {
+			l.t.Fatalf("%v: %.500s", err, text)
+		}
+		return true
+	})
 	for _, s := range result.Data.Result {
 		for _, v := range s.Values {
 			list = append(list, entry{v[1], s.Stream})
