@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"internal/screen":          {"dnswire", "event"},
 	"internal/privilege":       {},
 	"internal/privacy":         {"dnswire", "event", "internal/suffix"},
-	"internal/metrics":         {"dnswire", "event"},
+	"internal/metrics":         {"dnswire", "event", "internal/suffix"},
 	"internal/suffix":          {},
 	"internal/nearest":         {},
 	"internal/filter":          {"dnswire", "event", "internal/nearest", "internal/suffix"},

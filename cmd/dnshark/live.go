@@ -57,6 +57,9 @@ Output formats (-o):` + formats(),
 	return cmd
 }
 
+// maxMetricsTop bounds the labels that metrics have.
+const maxMetricsTop = 1000
+
 // maxRingMemory is what the kernel's ring buffers allow (MiB).
 const maxRingMemory = 1 << 10
 
@@ -67,6 +70,9 @@ func (o *options) checkLive() error {
 	}
 	if o.ringMemory < 1 || o.ringMemory > maxRingMemory {
 		return usagef("--ring-memory is 1 to %d MiB", maxRingMemory)
+	}
+	if o.metricsTop < 0 || o.metricsTop > maxMetricsTop {
+		return usagef("--metrics-top is 0 to %d", maxMetricsTop)
 	}
 	if _, err := o.observers(); err != nil {
 		return err

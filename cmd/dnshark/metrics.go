@@ -56,7 +56,7 @@ func (r *reporter) answerUntil(ctx context.Context) {
 }
 
 func (r *reporter) count() *metrics.Snapshot {
-	s := &metrics.Snapshot{Recorder: r.recorder}
+	s := &metrics.Snapshot{Recorder: r.recorder, Most: r.recorder.Top.Counts()}
 	add := func(account, side string, counts []count) {
 		for _, c := range counts {
 			s.Counts = append(s.Counts, metrics.Count{Account: account, Side: side, What: c.name, N: c.n})

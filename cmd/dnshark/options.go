@@ -68,13 +68,14 @@ type options struct {
 	fragmentMemory int // MiB
 	ringMemory     int // MiB
 
-	iface    string
-	metrics  string
-	duration time.Duration
-	observer string
-	runtimes []string
-	args     string
-	exeHash  bool
+	iface      string
+	metrics    string
+	metricsTop int
+	duration   time.Duration
+	observer   string
+	runtimes   []string
+	args       string
+	exeHash    bool
 
 	choice  choiceOptions
 	command []string // to run and to follow
@@ -121,6 +122,7 @@ func (o *options) addLive(f *pflag.FlagSet) {
 	f.StringVarP(&o.iface, "interface", "i", "", "capture on one `INTERFACE` instead of at all sockets of the host")
 	f.IntVar(&o.ringMemory, "ring-memory", 16, "`MIB` for packets on their way from the kernel, rounded up to a power of two")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics at an `ADDRESS` of this host, as 127.0.0.1:9553 or unix:/run/dnshark.sock")
+	f.IntVar(&o.metricsTop, "metrics-top", 0, "in metrics also count responses by domain, process and server: `N` of each that are seen often, and all others together")
 	f.StringVar(&o.state, "state", "", "keep in a `DIR` what detectors know of names, from run to run (default: that of --store)")
 	f.DurationVar(&o.duration, "duration", 0, "end after this `TIME`")
 	o.addRuntimes(f)

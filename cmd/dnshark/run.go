@@ -126,6 +126,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	}
 	defer stopMetrics()
 	if o.counted() {
+		report.recorder.Top.N = o.metricsTop
 		stages = append(stages, &report.recorder)
 	}
 	if byProcess(&choice) || len(o.command) > 0 {

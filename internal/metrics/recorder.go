@@ -15,6 +15,7 @@ type Recorder struct {
 	Responses RCodes
 	Latency   Histogram
 	Anomalies [dnswire.NumAnomalies]uint64
+	Top       Top
 }
 
 // NumRCodes is how many response codes are counted by name: all that IANA
@@ -41,6 +42,7 @@ func (r *Recorder) Process(b *event.Batch) {
 		m := &e.Msg
 		if m.Flags.Response() {
 			r.Responses[min(int(m.RCode()), NumRCodes-1)]++
+			r.Top.note(e)
 			if e.Txn.State == event.StateAnswered {
 				r.Latency.add(e.Txn.Latency)
 			}

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Recorder
 	Counts  []Count
 	Rules   []Count // of alerts, by name in What; Side says what they did. No two have both alike
+	Most    []Count // of Recorder.Top
 	Outputs []Output
 }
 
@@ -145,12 +146,13 @@ var (
 	descQueued    = prometheus.NewDesc("dnshark_output_queue_bytes", "Octets that wait to be delivered.", []string{"output"}, nil)
 	descUp        = prometheus.NewDesc("dnshark_output_up", "Whether the last delivery worked: 1 or 0.", []string{"output"}, nil)
 	descRule      = prometheus.NewDesc("dnshark_alert_rules_total", "Alerts that each rule suppressed, and messages that each list of domains allowed.", []string{"did", "rule"}, nil)
+	descTop       = prometheus.NewDesc("dnshark_top_responses_total", "DNS responses by domain, process and server, of those seen often; with an empty value all others.", []string{"by", "value"}, nil)
 	descOpen      = prometheus.NewDesc("dnshark_unaccounted", "What came into a step and of which nobody knows what became: 0, or something is wrong.", []string{"step"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen, descRule,
+	for _, d := range []*prometheus.Desc{descBuild, descQueries, descResponses, descLatency, descAnomalies, descIn, descOut, descAlso, descOpen, descRule, descTop,
 		descOutput, descOutcome, descOctets, descRetries, descWaiting, descQueued, descUp} {
 		ch <- d
 	}
@@ -172,6 +174,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, s.Version)
 	for _, c := range snap.Rules {
 		counter(descRule, c.N, c.Side, c.What)
+	}
+	for _, c := range snap.Most {
+		counter(descTop, c.N, c.Side, c.What)
 	}
 	for i, n := range snap.Queries {
 		if n > 0 {

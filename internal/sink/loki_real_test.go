@@ -134,7 +134,7 @@ func recent(b *Block, now time.Time) *Block {
 	n := b.First
 	b.Text = eventTime.ReplaceAllFunc(b.Text, func([]byte) []byte {
 		n++
-		return now.Add(time.Duration(n) * time.Microsecond).UTC().AppendFormat(nil, `"time":"2006-01-02T15:04:05.000000000Z"`)
+		return now.Add(time.Duration(n)*time.Microsecond).UTC().AppendFormat(nil, `"time":"2006-01-02T15:04:05.000000000Z"`)
 	})
 	return b
 }
