@@ -1,3 +1,5 @@
+//go:build shards
+
 package clickhouse
 
 import (
