@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks shards ui ui-dev profile guard fuzz deps clean
+.PHONY: build packages package-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks ui ui-dev profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -108,11 +108,6 @@ kernels: deps
 # Outputs to a receiver that takes half an hour to build.
 sinks:
 	scripts/sinks.sh
-
-# Two shards of ClickHouse 18.16 with ZooKeeper. That server sometimes ends the connection while
-# it makes tables ON CLUSTER, so this is no part of make test.
-shards: deps
-	DNSHARK_REQUIRE_LIVE=1 go test -tags shards -count=1 -v -run '^TestShards$$' ./internal/store/clickhouse
 
 # What the compiler is told about which code is hot (profile-guided
 # optimisation); go build reads cmd/dnshark/default.pgo by itself.

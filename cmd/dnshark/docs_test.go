@@ -146,16 +146,7 @@ func generated(page string) bool {
 // that found no answer, several types, TCP apart.
 func writeSample(t *testing.T, path string) {
 	t.Helper()
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	capture, err := testkit.NewCapture(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := netip.MustParseAddrPort("192.0.2.53:53")
+	capture := newCapture(t, path)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i, line := range strings.Split(strings.TrimSpace(`
 www.example.com. 300 IN A 192.0.2.80
@@ -182,22 +173,9 @@ www.example.com. 300 IN A 192.0.2.80`), "\n") {
 		query.SetEdns0(1232, false)
 		answer.SetRcode(query, dns.StringToRcode[rest])
 		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i%2)}), uint16(40000+i))
-		for _, m := range []*dns.Msg{query, answer} {
-			octets, err := m.Pack()
-			if err != nil {
-				t.Fatal(err)
-			}
-			src, dst := client, server
-			if m.Response {
-				src, dst = server, client
-				at = at.Add(3 * time.Millisecond)
-			}
-			if m.Response && rest == "-" {
-				continue
-			}
-			if err := capture.UDP(at.UnixNano(), src, dst, octets); err != nil {
-				t.Fatal(err)
-			}
+		capture.add(at, client, query)
+		if at = at.Add(3 * time.Millisecond); rest != "-" {
+			capture.add(at, client, answer)
 		}
 		at = at.Add(time.Second)
 	}

@@ -69,9 +69,9 @@ func (s *storeOptions) parse() (o store.Options, err error) {
 // openHistory opens the store for writing, or for look-ups alone.
 func (o *options) openHistory(settings store.Options, write bool) (s store.Store, err error) {
 	switch where := o.history.dir; {
-	case strings.Contains(where, "://") && settings.Age != 0:
+	case o.history.remote() && settings.Age != 0:
 		return nil, usagef("--store-age: ClickHouse removes what is old by the TTL of its tables (dnshark store ddl)")
-	case strings.Contains(where, "://"):
+	case o.history.remote():
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		s, err = clickhouse.Open(ctx, where)

@@ -71,6 +71,9 @@ func (o *options) checkLive() error {
 	if o.ringMemory < 1 || o.ringMemory > maxRingMemory {
 		return usagef("--ring-memory is 1 to %d MiB", maxRingMemory)
 	}
+	if o.metricsTop > 0 && len(o.privacy) > 0 {
+		return usagef("--metrics-top tells names and addresses as they are, which --privacy is to hide; leave one out")
+	}
 	if o.metricsTop < 0 || o.metricsTop > maxMetricsTop {
 		return usagef("--metrics-top is 0 to %d", maxMetricsTop)
 	}

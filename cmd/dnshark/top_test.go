@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/miekg/dns"
 
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
@@ -126,28 +123,7 @@ func TestLiveTop(t *testing.T) {
 // A capture is shown with everything that it has, and the screen stays until it is left.
 func TestTopOfCapture(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "capture.pcap")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	capture, err := testkit.NewCapture(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := new(dns.Msg)
-	answer.SetQuestion("example.test.", dns.TypeA)
-	answer.Response = true
-	octets, err := answer.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 42 {
-		at := time.Date(2026, 1, 2, 3, 4, i, 0, time.UTC).UnixNano()
-		if err := capture.UDP(at, netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("192.0.2.1:5000"), octets); err != nil {
-			t.Fatal(err)
-		}
-	}
+	newCapture(t, path).addAnswers(42)
 	term := newTerminal(t)
 	term.run(testkit.Dnshark(t), "top", "-r", path)
 	term.shows(`ended`, `42 answers`, ` 42 .*example\.test`)

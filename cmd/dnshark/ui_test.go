@@ -72,15 +72,7 @@ func TestLivePages(t *testing.T) {
 // text. It returns where they are to be seen and as what, in JSON.
 func writeYesterday(t *testing.T, path string) string {
 	t.Helper()
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	capture, err := testkit.NewCapture(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	capture := newCapture(t, path)
 	names := []string{`www.example.test.`, `<script>alert(1)<\047script>.hostile.test.`, `"onload="alert(1).hostile.test.`, `\226\128\174gpj.hostile.test.`, `\027[2J\000.hostile.test.`, `{{7*7}}.hostile.test.`}
 	for i, name := range names {
 		// As on the wire: what a master file has for these octets.
@@ -90,19 +82,9 @@ func writeYesterday(t *testing.T, path string) string {
 		a := new(dns.Msg)
 		a.SetReply(q)
 		a.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: []byte{192, 0, 2, 7}}}
-		at := time.Now().Add(-24 * time.Hour).UnixNano()
+		at := time.Now().Add(-24 * time.Hour)
 		for _, m := range []*dns.Msg{q, a} {
-			octets, err := m.Pack()
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			client, server := netip.MustParseAddrPort(fmt.Sprintf("192.0.2.10:%d", 4000+i)), netip.MustParseAddrPort("192.0.2.53:53")
-			if m.Response {
-				client, server = server, client
-			}
-			if err := capture.UDP(at, client, server, octets); err != nil {
-				t.Fatal(err)
-			}
+			capture.add(at, netip.MustParseAddrPort(fmt.Sprintf("192.0.2.10:%d", 4000+i)), m)
 		}
 	}
 	out, err := json.Marshal([][2]string{

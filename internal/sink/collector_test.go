@@ -19,7 +19,7 @@ func TestOTLPCollector(t *testing.T) {
 	if len(built) == 0 {
 		testkit.Unable(t, "the OpenTelemetry Collector is not built (scripts/install-test-deps.sh does it)")
 	}
-	ports, dir := freePorts(t, 2), t.TempDir()
+	ports, dir := testkit.FreePorts(t, 2), t.TempDir()
 	config := filepath.Join(dir, "c.yaml")
 	text := fmt.Sprintf(`
 receivers: {otlp: {protocols: {grpc: {endpoint: 127.0.0.1:%d}, http: {endpoint: 127.0.0.1:%d}}}}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
 // brokers starts a cluster that tests talk to. It takes the events of real clients, but
@@ -53,7 +55,7 @@ func records(t testing.TB, c *kfake.Cluster, n int, options ...kgo.Opt) (list []
 
 // The broker goes away while events come, and comes back with what it had.
 func TestKafkaRestart(t *testing.T) {
-	ports, dir := freePorts(t, 1), t.TempDir()
+	ports, dir := testkit.FreePorts(t, 1), t.TempDir()
 	start := func() *kfake.Cluster {
 		return brokers(t, kfake.Ports(ports...), kfake.DataDir(dir), kfake.SyncWrites())
 	}

@@ -30,7 +30,7 @@ type realLoki struct {
 }
 
 func newRealLoki(t *testing.T) *realLoki {
-	ports, dir := freePorts(t, 3), t.TempDir()
+	ports, dir := testkit.FreePorts(t, 3), t.TempDir()
 	l := &realLoki{t: t, config: filepath.Join(dir, "loki.yaml"), address: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	text := fmt.Sprintf(`
 auth_enabled: false

@@ -17,6 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+
+	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
 // natsServer starts a server with JetStream on a free port, or on that of o.
@@ -39,19 +41,6 @@ func natsServer(t testing.TB, o natsd.Options) *natsd.Server {
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	return s
-}
-
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 // natsMessages reads the n messages of a stream, and what comes after them at once:
@@ -92,7 +81,7 @@ func natsMessages(t testing.TB, url, stream string, n int, options ...nats.Optio
 // Three servers, a stream that each of them has; the stream's leader goes away while
 // events come. Nothing is lost, and nothing is there twice.
 func TestNATSCluster(t *testing.T) {
-	ports := freePorts(t, 6)
+	ports := testkit.FreePorts(t, 6)
 	var servers []*natsd.Server
 	var addresses []string
 	for i := range 3 {

@@ -54,7 +54,7 @@ const clickhouseUsers = `<?xml version="1.0"?>
 // StartClickHouse starts Debian's server.
 func StartClickHouse(t testing.TB) *ClickHouse {
 	t.Helper()
-	ports := freePorts(t, 3)
+	ports := FreePorts(t, 3)
 	return startClickHouse(t, ports, "", "")
 }
 
@@ -63,7 +63,7 @@ func StartClickHouse(t testing.TB) *ClickHouse {
 func ClickHouseShards(t testing.TB, n int) (list []*ClickHouse) {
 	t.Helper()
 	zookeeper := startZooKeeper(t)
-	ports := freePorts(t, 3*n)
+	ports := FreePorts(t, 3*n)
 	cluster := "<fleet>"
 	for i := range n {
 		cluster += fmt.Sprintf("<shard><internal_replication>true</internal_replication><replica><host>127.0.0.1</host><port>%d</port></replica></shard>", ports[3*i+1])
@@ -104,7 +104,7 @@ func startClickHouse(t testing.TB, ports []int, cluster, more string) *ClickHous
 func StartClickHouseToday(t testing.TB) *ClickHouse {
 	t.Helper()
 	modules := filepath.Join(unpacked(t, "chdb"), "node_modules")
-	ports := freePorts(t, 1)
+	ports := FreePorts(t, 1)
 	dir := t.TempDir()
 	s := &ClickHouse{t: t, Address: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	s.command = func() *exec.Cmd {
@@ -142,7 +142,7 @@ func (s *ClickHouse) Ask(query string) string {
 	s.t.Helper()
 	text, err := s.Try(query)
 	if err != nil {
-		s.t.Fatalf("%s: %v", query, err)
+		s.t.Fatalf("%s: %v; ended: %v; %s", query, err, s.daemon.Ended(), s.daemon.Output)
 	}
 	return text
 }
@@ -189,7 +189,7 @@ func startZooKeeper(t testing.TB) int {
 	t.Helper()
 	NeedPrograms(t, "java")
 	jars := filepath.Join(unpacked(t, "zookeeper"), "usr/share/java")
-	dir, port := t.TempDir(), freePorts(t, 1)[0]
+	dir, port := t.TempDir(), FreePorts(t, 1)[0]
 	config := filepath.Join(dir, "zoo.cfg")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "tickTime=2000\ndataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n", dir, port), 0o600); err != nil {
 		t.Fatal(err)
@@ -201,25 +201,18 @@ func startZooKeeper(t testing.TB) int {
 	}
 	d := Start(t, exec.Command("java", "-Xmx256m", "-cp", strings.Join(path, ":"), "org.apache.zookeeper.server.quorum.QuorumPeerMain", config))
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		// It listens before it serves.
 		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			conn.SetDeadline(time.Now().Add(time.Second))
+			conn.Write([]byte("srvr"))
+			says, _ := io.ReadAll(conn)
 			conn.Close()
-			return port
+			if strings.Contains(string(says), "Mode: ") {
+				return port
+			}
 		}
 		if time.Now().After(end) {
 			t.Fatalf("ZooKeeper does not start: %s", d.Output)
 		}
 	}
-}
-
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }

@@ -5,6 +5,7 @@ package testkit
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,6 +211,20 @@ func (d *Daemon) Ended() bool {
 	default:
 		return false
 	}
+}
+
+// FreePorts returns ports of loopback on which nobody listens.
+func FreePorts(t testing.TB, n int) (ports []int) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
 }
 
 // Eventually waits until ok, at most for limit.

@@ -134,7 +134,7 @@ func newClient(text string) (*client, error) {
 			TLSClientConfig:        config,
 			TLSHandshakeTimeout:    dialTimeout,
 			MaxIdleConnsPerHost:    4,
-			IdleConnTimeout:        5 * time.Second, // servers close idle connections after 3 to 10
+			IdleConnTimeout:        2 * time.Second, // servers close idle connections after 3 to 10, and a POST on one fails
 			MaxResponseHeaderBytes: maxAnswer,
 			DisableCompression:     true, // so nothing small becomes large here
 		},
