@@ -34,7 +34,8 @@ func newRealLoki(t *testing.T) *realLoki {
 	l := &realLoki{t: t, config: filepath.Join(dir, "loki.yaml"), address: fmt.Sprintf("127.0.0.1:%d", ports[0])}
 	text := fmt.Sprintf(`
 auth_enabled: false
-server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]d, log_level: warn, http_server_write_timeout: 5m}
+server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]d, log_level: warn, http_server_write_timeout: 5m, grpc_server_max_recv_msg_size: 104857600, grpc_server_max_send_msg_size: 104857600}
+frontend_worker: {grpc_client_config: {max_send_msg_size: 104857600}}
 common:
   instance_addr: 127.0.0.1
   instance_interface_names: [lo]
