@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -49,26 +50,29 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		return 0, err
 	}
 	defer tx.Rollback()
-	const (
-		isOrUnder = `(%[1]s = @is OR substr(%[1]s, -length(@under)) = @under)`
-		mentions  = `instr(rdata, @is) > 0 OR instr(lower(CAST(rdata AS TEXT)), CAST(@is AS TEXT)) > 0`
-	)
-	names := `SELECT id FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name")
-	which := `SELECT id FROM tuple WHERE sensor IN (SELECT id FROM sensor WHERE name = @sensor) OR name IN (` + names + `) OR bailiwick IN (` + names + `)
-		OR CASE WHEN type IN (1, 28) THEN rdata = @octets ELSE ` + mentions + ` END`
-	var octets []byte
+	p := purge{tx: tx, value: value}
 	if a, err := netip.ParseAddr(value); err == nil {
-		octets = a.AsSlice()
+		p.octets = string(a.AsSlice())
+	}
+	const isOrUnder = `(%[1]s = @is OR substr(%[1]s, -length(@under)) = @under)`
+	named := []any{sql.Named("is", []byte(value)), sql.Named("under", []byte("."+value))}
+	names := `SELECT id FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name")
+	if p.names, err = ids(ctx, tx, names, named...); err != nil {
+		return 0, err
+	}
+	if p.sensors, err = ids(ctx, tx, `SELECT id FROM sensor WHERE name = ?`, []byte(text)); err != nil {
+		return 0, err
+	}
+	if err := rewrite(ctx, tx, 0, math.MaxInt64, p.stays); err != nil {
+		return 0, err
 	}
 	for _, statement := range []string{
-		`DELETE FROM asked WHERE tuple IN (` + which + `)`,
-		`DELETE FROM tuple WHERE id IN (` + which + `)`,
 		fmt.Sprintf(`DELETE FROM ranked WHERE CASE WHEN what / 2 IN (%d, %d) THEN value IN (`+names+`) ELSE `, Names, NXDomain) + fmt.Sprintf(isOrUnder, "value") + ` END`,
 		`DELETE FROM below WHERE name IN (` + names + `)`,
 		`DELETE FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name"),
 		`DELETE FROM sensor WHERE name = @sensor`,
 	} {
-		result, err := tx.ExecContext(ctx, statement, sql.Named("is", []byte(value)), sql.Named("under", []byte("."+value)), sql.Named("sensor", []byte(text)), sql.Named("octets", octets))
+		result, err := tx.ExecContext(ctx, statement, append(named, sql.Named("sensor", []byte(text)))...)
 		if err != nil {
 			return 0, err
 		}
@@ -76,8 +80,9 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		rows += n
+		p.rows += n
 	}
+	rows = p.rows
 	if err := tx.Commit(); err != nil {
 		return 0, err
 	}
@@ -90,4 +95,49 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		return rows, errors.Join(fmt.Errorf("removed, but its octets may still be in %s-wal, which somebody reads; try again", path), err)
 	}
 	return rows, nil
+}
+
+// purge is what goes of the records.
+type purge struct {
+	tx             *sql.Tx
+	value, octets  string
+	names, sensors map[int64]bool
+	rows           int64
+}
+
+// stays returns the records of a name that have nothing of what goes.
+func (p *purge) stays(name int64, list []record) []record {
+	kept := list[:0:0]
+	for i := range list {
+		r := &list[i]
+		gone := p.names[name] || p.names[r.bailiwick] || p.sensors[r.sensor]
+		if isAddress(r.typ) {
+			gone = gone || r.rdata == p.octets
+		} else {
+			gone = gone || strings.Contains(strings.ToLower(r.rdata), p.value)
+		}
+		if gone {
+			p.rows++
+		} else {
+			kept = append(kept, *r)
+		}
+	}
+	return kept
+}
+
+func ids(ctx context.Context, tx *sql.Tx, query string, args ...any) (map[int64]bool, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[int64]bool{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		all[id] = true
+	}
+	return all, rows.Err()
 }

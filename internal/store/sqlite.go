@@ -5,22 +5,20 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
-
-	"github.com/dnshark-io/dnshark/dnswire"
 )
 
 // migrations make the schema: the version in the file's user_version is how many
 // of them it has had. A migration that was released is never changed.
 //
-// Schema 1 had texts where schema 2 has ids: names, sensors, who asked.
+// Schema 1 had texts where schema 2 has ids: names, sensors, who asked. Schema 2 had a
+// row for each tuple and one for each that asked, where schema 3 has records.go.
 //
 // Octets that are compared as a range are blobs; so no collation and no LIKE ever
 // reads what came from the wire.
@@ -144,6 +142,39 @@ CREATE TABLE ranked (
 ) WITHOUT ROWID;
 `, convert: convert1, after: `
 DROP TABLE tuple1; DROP TABLE who1; DROP TABLE name1; DROP TABLE ranked1;
+`}, {before: `
+ALTER TABLE tuple RENAME TO tuple2;
+ALTER TABLE asked RENAME TO asked2;
+DROP INDEX tuple_address; DROP INDEX tuple_target;
+`, text: `
+CREATE TABLE records (
+	name INTEGER NOT NULL,    -- the owner's
+	low BLOB NOT NULL,        -- see part
+	tuples INTEGER NOT NULL,
+	data BLOB NOT NULL,
+	PRIMARY KEY (name, low)
+) WITHOUT ROWID;
+CREATE TABLE total (
+	tuples INTEGER NOT NULL
+);
+INSERT INTO total VALUES (0);
+CREATE TABLE address (
+	address BLOB NOT NULL,    -- 4 or 16 octets
+	name INTEGER NOT NULL,    -- that has it
+	PRIMARY KEY (address, name)
+) WITHOUT ROWID;
+CREATE TABLE target (
+	target INTEGER NOT NULL,  -- the name in the RDATA
+	name INTEGER NOT NULL,
+	PRIMARY KEY (target, name)
+) WITHOUT ROWID;
+CREATE TABLE asked (
+	asker INTEGER NOT NULL,
+	name INTEGER NOT NULL,
+	PRIMARY KEY (asker, name)
+) WITHOUT ROWID;
+`, convert: convert2, after: `
+DROP TABLE tuple2; DROP TABLE asked2;
 `}}
 
 // migration is one step: what was there is put aside, tables are made, filled, and
@@ -192,6 +223,71 @@ INSERT INTO asked SELECT a.id, w.tuple, w.first, w.last, w.count FROM who1 w JOI
 INSERT INTO ranked SELECT r.what*2 + r.span, r.start/3600000000000, CASE WHEN r.what IN (0, 5) THEN n.id ELSE r.value END, r.count
 	FROM ranked1 r LEFT JOIN name n ON r.what IN (0, 5) AND n.name = r.value
 	WHERE r.what NOT IN (0, 5) OR n.id IS NOT NULL`)
+	return err
+}
+
+// convert2 fills the tables of schema 3 out of those of schema 2.
+func convert2(tx *sql.Tx) error {
+	rows, err := tx.Query(`SELECT t.id, t.name, t.type, t.rdata, t.bailiwick, t.sensor, t.first, t.last, t.count,
+		coalesce(a.asker, 0), coalesce(a.first, 0), coalesce(a.last, 0), coalesce(a.count, 0)
+		FROM tuple2 t LEFT JOIN asked2 a ON a.tuple = t.id ORDER BY t.name, t.id`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	w := &writing{ctx: context.Background(), tx: tx}
+	defer w.close()
+	if err := w.prepareRecords(); err != nil {
+		return err
+	}
+	var list []record
+	var owner, tuple int64
+	rest := record{} // what nobody known asked for
+	ended := func() {
+		if tuple != 0 && (rest.count > 0 || len(list) == 0 || !list[len(list)-1].sameTuple(&rest)) {
+			list = append(list, rest)
+		}
+	}
+	flush := func() error {
+		slices.SortFunc(list, func(a, b record) int { return a.compare(&b) })
+		err := w.writeRecords(owner, list)
+		list = list[:0]
+		return err
+	}
+	for rows.Next() {
+		var r record
+		var id, name int64
+		var asker record
+		if err := rows.Scan(&id, &name, &r.typ, &r.rdata, &r.bailiwick, &r.sensor, &r.first, &r.last, &r.count, &asker.asker, &asker.first, &asker.last, &asker.count); err != nil {
+			return err
+		}
+		if id != tuple {
+			ended()
+			if name != owner {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+			owner, tuple, rest = name, id, r
+		}
+		if asker.asker != 0 {
+			told := r
+			told.asker, told.seen = asker.asker, asker.seen
+			list = append(list, told)
+			rest.count -= asker.count
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	ended()
+	if err := flush(); err != nil {
+		return err
+	}
+	if err := w.finishRecords(); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT OR IGNORE INTO target SELECT target, name FROM tuple2 WHERE target IS NOT NULL`)
 	return err
 }
 
@@ -350,17 +446,12 @@ func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
 		w.next = 1
 	}
 	var last int64
-	if err := tx.QueryRowContext(ctx, `SELECT max(coalesce((SELECT max(id) FROM tuple), 0), coalesce((SELECT max(id) FROM name), 0))`).Scan(&last); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM name`).Scan(&last); err != nil {
 		return err
 	}
 	end := w.next + sweepIDs
-	for _, q := range []string{
-		`DELETE FROM asked WHERE asker IN (SELECT id FROM asker) AND tuple >= ?2 AND tuple < ?3 AND last < ?1`,
-		`DELETE FROM tuple WHERE id >= ?2 AND id < ?3 AND last < ?1`,
-	} {
-		if _, err := tx.ExecContext(ctx, q, w.before, w.next, end); err != nil {
-			return err
-		}
+	if err := removeRecords(ctx, tx, w.before, w.next, end); err != nil {
+		return err
 	}
 	if err := removeNames(ctx, tx, w.before, w.next, end); err != nil {
 		return err
@@ -426,7 +517,7 @@ func (s *sqlite) cutoff(ctx context.Context, tx *sql.Tx) (before int64, err erro
 	// A tenth more than is too much goes.
 	share := min(1, 1.1-float64(s.options.Octets)/float64(octets))
 	var oldest int64
-	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(last), 0) FROM (SELECT last FROM tuple ORDER BY last LIMIT (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM tuple))`, share).Scan(&oldest)
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(last), 0) FROM (SELECT last FROM name ORDER BY last LIMIT (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM name))`, share).Scan(&oldest)
 	return max(before, oldest+1), err
 }
 
@@ -441,142 +532,10 @@ func pagesInUse(ctx context.Context, q queryer) (octets int64, err error) {
 
 // Counts implements Store.
 func (s *sqlite) Counts(ctx context.Context) (c Counts, err error) {
-	if err = s.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM tuple), (SELECT count(*) FROM name WHERE count > 0)`).Scan(&c.Tuples, &c.Names); err == nil {
+	if err = s.db.QueryRowContext(ctx, `SELECT (SELECT tuples FROM total), (SELECT count(*) FROM name WHERE count > 0)`).Scan(&c.Tuples, &c.Names); err == nil {
 		c.Octets, err = pagesInUse(ctx, s.db)
 	}
 	return c, err
-}
-
-// condition is the WHERE of a query in the making. Its texts are constants.
-type condition struct {
-	texts []string
-	args  []any
-}
-
-func (c *condition) add(text string, args ...any) {
-	c.texts = append(c.texts, text)
-	c.args = append(c.args, args...)
-}
-
-func (c *condition) within(column string, r Range) {
-	if r.Since != 0 {
-		c.add(column+" >= ?", r.Since)
-	}
-	if r.Until != 0 {
-		c.add(column+" <= ?", r.Until)
-	}
-}
-
-// named adds what a name with its wildcard demands of a column of names' ids.
-func (c *condition) named(column string, q *Query) {
-	switch q.Wild {
-	case Exact:
-		c.add(column+" = (SELECT id FROM name WHERE name = ?)", []byte(q.Text))
-	case Left:
-		if k := appendKey(nil, q.Text); len(k) > 0 {
-			c.add(column+" IN (SELECT name FROM below WHERE key >= ? AND key < ?)", k, append(k[:len(k)-1:len(k)-1], 1))
-		} else {
-			c.add(column + " > 0")
-		}
-	case Right:
-		// The octet behind the dot is the slash.
-		c.add(column+" IN (SELECT id FROM name WHERE name >= ? AND name < ?)", []byte(q.Text+"."), []byte(q.Text+"/"))
-	}
-}
-
-// Lookup implements Store.
-func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (more bool, err error) {
-	limit := q.Limit
-	if limit <= 0 {
-		limit = DefaultLimit
-	}
-	if err := q.Check(); err != nil {
-		return false, err
-	}
-	var c condition
-	from, first, last, count := "tuple", "tuple.first", "tuple.last", "tuple.count"
-	switch q.By {
-	case ByName:
-		c.named("tuple.name", q)
-	case ByTarget:
-		c.named("tuple.target", q)
-	case ByNet:
-		low, high := bounds(q.Net)
-		typ := dnswire.TypeAAAA
-		if q.Net.Addr().Is4() {
-			typ, low, high = dnswire.TypeA, low[12:], high[12:]
-		}
-		from = "tuple INDEXED BY tuple_address"
-		c.add("rdata BETWEEN ? AND ? AND type IN (1, 28) AND +type = ?", low, high, int(typ))
-	case ByProcess, ByContainer:
-		// What that process or container saw, not what all did.
-		from, first, last, count = "asked JOIN tuple ON tuple.id = asked.tuple", "min(asked.first)", "max(asked.last)", "sum(asked.count)"
-		switch {
-		case q.By == ByProcess && !strings.Contains(q.Text, "/"):
-			c.add("asker IN (SELECT id FROM asker WHERE comm = ?)", []byte(q.Text))
-		case q.By == ByProcess:
-			c.add("asker IN (SELECT id FROM asker WHERE exe = ?)", []byte(q.Text))
-		default:
-			c.add("asker IN (SELECT id FROM asker WHERE container != x'' AND container >= ? AND container < ?)", []byte(q.Text), []byte(q.Text+"\x7f"))
-		}
-	}
-	if q.Type != 0 {
-		c.add("+type = ?", int(q.Type))
-	}
-	if q.Bailiwick != "" {
-		c.add("+bailiwick = (SELECT id FROM name WHERE name = ?)", []byte(q.Bailiwick))
-	}
-	group, times := "", condition{}
-	times.within(first, q.First)
-	times.within(last, q.Last)
-	times.within(last, Range{Since: q.Since})
-	times.within(first, Range{Until: q.Until})
-	if q.By == ByProcess || q.By == ByContainer {
-		group = " GROUP BY asked.tuple"
-		if len(times.texts) > 0 {
-			group += " HAVING " + strings.Join(times.texts, " AND ")
-		}
-		c.args = append(c.args, times.args...)
-	} else {
-		c.texts, c.args = append(c.texts, times.texts...), append(c.args, times.args...)
-	}
-	// Texts are looked up for what is shown alone.
-	rows, err := s.db.QueryContext(ctx, `SELECT name.name, type, rdata, coalesce(bailiwick.name, x''), sensor.name, earliest, seen, times FROM (
-		SELECT tuple.id AS tuple, tuple.name AS owner, type, rdata, bailiwick, sensor, `+first+` AS earliest, `+last+` AS seen, `+count+` AS times FROM `+from+
-		` WHERE `+strings.Join(c.texts, " AND ")+group+` ORDER BY seen DESC, tuple.id LIMIT ? OFFSET ?) AS t
-		JOIN name ON name.id = t.owner JOIN sensor ON sensor.id = t.sensor LEFT JOIN name AS bailiwick ON bailiwick.id = t.bailiwick
-		ORDER BY seen DESC, tuple`, append(c.args, limit+1, q.Offset)...)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	var t Tuple
-	for n := 0; rows.Next(); n++ {
-		if n == limit {
-			return true, nil
-		}
-		if err := rows.Scan(&t.Name, &t.Type, &t.RData, &t.Bailiwick, &t.Sensor, &t.First, &t.Last, &t.Count); err != nil {
-			return false, err
-		}
-		if t.Type == dnswire.TypeA || t.Type == dnswire.TypeAAAA {
-			if a, ok := netip.AddrFromSlice([]byte(t.RData)); ok {
-				t.RData = a.String()
-			}
-		}
-		if err := f(&t); err != nil {
-			return false, err
-		}
-	}
-	return false, rows.Err()
-}
-
-// bounds returns the first and the last address, 16 octets each.
-func bounds(p netip.Prefix) (low, high []byte) {
-	first, last := p.Masked().Addr().As16(), p.Addr().As16()
-	for i := p.Bits() + 128 - p.Addr().BitLen(); i < 128; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
-	}
-	return first[:], last[:]
 }
 
 // Top implements Store. Whole days are counted by their own rows.

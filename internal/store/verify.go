@@ -17,7 +17,10 @@ func Verify(ctx context.Context, dir string) error {
 	defer db.Close()
 	for _, check := range []struct{ query, want string }{
 		{`PRAGMA integrity_check(1)`, "ok"},
-		{`SELECT count(*) FROM asked WHERE tuple NOT IN (SELECT id FROM tuple)`, "0"},
+		{`SELECT count(*) FROM asked WHERE name NOT IN (SELECT name FROM records)`, "0"},
+		{`SELECT count(*) FROM address WHERE name NOT IN (SELECT name FROM records)`, "0"},
+		{`SELECT count(*) FROM target WHERE name NOT IN (SELECT name FROM records)`, "0"},
+		{`SELECT coalesce((SELECT sum(tuples) FROM records), 0) - tuples FROM total`, "0"},
 		{`SELECT count(*) FROM name WHERE id NOT IN (SELECT name FROM below)`, "0"},
 	} {
 		var got string

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -20,6 +21,12 @@ type writing struct {
 	tx    *sql.Tx
 	names map[string]int64 // ids
 	list  []*sql.Stmt
+
+	find, put                 *sql.Stmt
+	key                       []byte
+	old, new                  []record
+	addresses, targets, asked []link
+	tuples                    int // more than there were
 }
 
 func (w *writing) close() (err error) {
@@ -37,13 +44,10 @@ func (w *writing) prepare(text string) (*sql.Stmt, error) {
 	return s, err
 }
 
-// seenAgain is what an upsert does with what is there.
-const seenAgain = ` DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), count = count + excluded.count`
-
 // row is a tuple of an aggregate and who was told it.
 type row struct {
-	name, rdata, bailiwick, target string
-	typ                            dnswire.Type
+	name, rdata, bailiwick string
+	typ                    dnswire.Type
 	who
 	seen
 }
@@ -53,7 +57,7 @@ type who struct{ comm, exe, container string }
 func (w *writing) write(a *Aggregate) error {
 	rows := make([]row, 0, len(a.tuples))
 	for t := range a.Tuples {
-		r := row{t.Name, t.RData, t.Bailiwick, t.Target(), t.Type, who{t.Comm, t.Exe, t.Container}, seen{t.First, t.Last, t.Count}}
+		r := row{t.Name, t.RData, t.Bailiwick, t.Type, who{t.Comm, t.Exe, t.Container}, seen{t.First, t.Last, t.Count}}
 		if r.typ == dnswire.TypeA || r.typ == dnswire.TypeAAAA {
 			if addr, err := netip.ParseAddr(r.rdata); err == nil {
 				r.rdata = string(addr.AsSlice())
@@ -96,8 +100,8 @@ func (w *writing) writeNames(a *Aggregate, rows []row) error {
 	for i := range rows {
 		r := &rows[i]
 		note(r.name, &r.seen, 0)
-		if r.target != "" {
-			note(r.target, &r.seen, 0)
+		if t := target(r.typ, r.rdata); t != "" {
+			note(t, &r.seen, 0)
 		}
 		if r.bailiwick != "" {
 			note(r.bailiwick, &r.seen, 0)
@@ -161,87 +165,163 @@ func (w *writing) writeTuples(sensor string, rows []row) error {
 	if err := w.tx.QueryRowContext(w.ctx, `INSERT INTO sensor (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id`, []byte(sensor)).Scan(&sensorID); err != nil {
 		return err
 	}
-	tuple, err := w.prepare(`INSERT INTO tuple (name, type, rdata, bailiwick, sensor, target, first, last, count)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name, type, rdata, bailiwick, sensor)` + seenAgain + ` RETURNING id`)
-	if err != nil {
-		return err
-	}
 	asker, err := w.prepare(`INSERT INTO asker (comm, exe, container, last) VALUES (?, ?, ?, ?)
 		ON CONFLICT (comm, exe, container) DO UPDATE SET last = max(last, excluded.last) RETURNING id`)
 	if err != nil {
 		return err
 	}
-	asked, err := w.prepare(`INSERT INTO asked (asker, tuple, first, last, count) VALUES (?, ?, ?, ?, ?) ON CONFLICT` + seenAgain)
-	if err != nil {
-		return err
-	}
-	same := func(a, b *row) int {
-		return cmp.Or(cmp.Compare(w.names[a.name], w.names[b.name]), cmp.Compare(a.typ, b.typ), strings.Compare(a.rdata, b.rdata), strings.Compare(a.bailiwick, b.bailiwick))
-	}
-	slices.SortFunc(rows, func(a, b row) int {
-		if d := same(&a, &b); d != 0 {
-			return d
-		}
-		return a.who.compare(&b.who)
-	})
 	// Who asked, and when last.
-	askers := map[who]*struct{ id, last int64 }{}
+	askers := map[who]*struct{ id, last int64 }{{}: {}}
 	for i := range rows {
 		r := &rows[i]
-		if r.who == (who{}) {
-			continue
-		}
 		if askers[r.who] == nil {
 			askers[r.who] = &struct{ id, last int64 }{}
 		}
 		askers[r.who].last = max(askers[r.who].last, r.last)
 	}
 	for p, k := range askers {
+		if p == (who{}) {
+			continue
+		}
 		if err := asker.QueryRowContext(w.ctx, []byte(p.comm), []byte(p.exe), []byte(p.container), k.last).Scan(&k.id); err != nil {
 			return err
 		}
 	}
-	type pair struct {
-		asker, tuple int64
-		*seen
+	type owned struct {
+		owner int64
+		record
 	}
-	var pairs []pair
-	for len(rows) > 0 {
-		n, sum := 1, rows[0].seen
-		for ; n < len(rows) && same(&rows[0], &rows[n]) == 0; n++ {
-			s := &rows[n].seen
-			sum = seen{min(sum.first, s.first), max(sum.last, s.last), sum.count + s.count}
-		}
-		r := &rows[0]
-		var to any
-		if r.target != "" {
-			to = w.names[r.target]
-		}
-		var id int64
-		err := tuple.QueryRowContext(w.ctx, w.names[r.name], int(r.typ), []byte(r.rdata), w.names[r.bailiwick], sensorID, to, sum.first, sum.last, sum.count).Scan(&id)
-		if err != nil {
-			return err
-		}
-		for i := range rows[:n] {
-			if rows[i].who != (who{}) {
-				pairs = append(pairs, pair{askers[rows[i].who].id, id, &rows[i].seen})
-			}
-		}
-		rows = rows[n:]
+	list := make([]owned, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		list[i] = owned{w.names[r.name], record{r.typ, r.rdata, w.names[r.bailiwick], sensorID, askers[r.who].id, r.seen}}
 	}
-	slices.SortFunc(pairs, func(a, b pair) int {
-		return cmp.Or(cmp.Compare(a.asker, b.asker), cmp.Compare(a.tuple, b.tuple))
+	slices.SortFunc(list, func(a, b owned) int {
+		if c := cmp.Compare(a.owner, b.owner); c != 0 {
+			return c
+		}
+		return a.compare(&b.record)
 	})
-	for _, p := range pairs {
-		if _, err := asked.ExecContext(w.ctx, p.asker, p.tuple, p.first, p.last, p.count); err != nil {
+	if err := w.prepareRecords(); err != nil {
+		return err
+	}
+	var records []record
+	for len(list) > 0 {
+		owner := list[0].owner
+		records = records[:0]
+		for len(list) > 0 && list[0].owner == owner {
+			records = append(records, list[0].record)
+			list = list[1:]
+		}
+		if err := w.writeRecords(owner, records); err != nil {
 			return err
+		}
+	}
+	return w.finishRecords()
+}
+
+// prepareRecords comes before writeRecords.
+func (w *writing) prepareRecords() (err error) {
+	if w.find, err = w.prepare(`SELECT low, tuples, data, (SELECT min(low) FROM records WHERE name = ?1 AND low > r.low)
+		FROM records r WHERE name = ?1 AND low <= ?2 ORDER BY low DESC LIMIT 1`); err != nil {
+		return err
+	}
+	w.put, err = w.prepare(`INSERT INTO records (name, low, tuples, data) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET tuples = excluded.tuples, data = excluded.data`)
+	return err
+}
+
+// writeRecords adds records, which are in order, to those of a name.
+func (w *writing) writeRecords(name int64, list []record) error {
+	for len(list) > 0 {
+		w.key = list[0].appendLow(w.key[:0])
+		var p part
+		var next []byte
+		var data string
+		err := w.find.QueryRowContext(w.ctx, name, w.key).Scan(&p.low, &p.tuples, &data, &next)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if p.low == nil {
+			p.low = []byte{}
+		}
+		here := len(list) // those before the next part
+		if next != nil {
+			here, _ = slices.BinarySearchFunc(list, next, func(r record, next []byte) int {
+				w.key = r.appendLow(w.key[:0])
+				return bytes.Compare(w.key, next)
+			})
+		}
+		// What can be read of a damaged row stays.
+		w.old, _ = unpack(w.old[:0], data)
+		w.new = merge(w.new[:0], w.old, list[:here], func(r *record, sameRData bool) { w.index(name, r, sameRData) })
+		list = list[here:]
+		w.tuples -= p.tuples
+		for _, p := range pack(w.new, p.low) {
+			if _, err := w.put.ExecContext(w.ctx, name, p.low, p.tuples, p.data); err != nil {
+				return err
+			}
+			w.tuples += p.tuples
 		}
 	}
 	return nil
 }
 
-func (p *who) compare(q *who) int {
-	return cmp.Or(strings.Compare(p.comm, q.comm), strings.Compare(p.exe, q.exe), strings.Compare(p.container, q.container))
+// link is a row of an index: what points to a name.
+type link struct {
+	address string
+	id      int64 // of a target or an asker
+	name    int64
+}
+
+func (a *link) compare(b *link) int {
+	return cmp.Or(strings.Compare(a.address, b.address), cmp.Compare(a.id, b.id), cmp.Compare(a.name, b.name))
+}
+
+// index notes what a record is found by that its name did not have.
+func (w *writing) index(name int64, r *record, sameRData bool) {
+	if r.asker != 0 {
+		w.asked = append(w.asked, link{id: r.asker, name: name})
+	}
+	if sameRData {
+		return
+	}
+	if r.typ == dnswire.TypeA || r.typ == dnswire.TypeAAAA {
+		w.addresses = append(w.addresses, link{address: r.rdata, name: name})
+	} else if id := w.names[target(r.typ, r.rdata)]; id != 0 {
+		w.targets = append(w.targets, link{id: id, name: name})
+	}
+}
+
+// finishRecords writes the indices.
+func (w *writing) finishRecords() error {
+	for _, index := range []struct {
+		text string
+		list []link
+	}{
+		{`INSERT OR IGNORE INTO address (address, name) VALUES (?, ?)`, w.addresses},
+		{`INSERT OR IGNORE INTO target (target, name) VALUES (?, ?)`, w.targets},
+		{`INSERT OR IGNORE INTO asked (asker, name) VALUES (?, ?)`, w.asked},
+	} {
+		insert, err := w.prepare(index.text)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(index.list, func(a, b link) int { return a.compare(&b) })
+		for i, l := range index.list {
+			if i > 0 && l == index.list[i-1] {
+				continue
+			}
+			var from any = l.id
+			if l.id == 0 {
+				from = []byte(l.address)
+			}
+			if _, err := insert.ExecContext(w.ctx, from, l.name); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := w.tx.ExecContext(w.ctx, `UPDATE total SET tuples = tuples + ?`, w.tuples)
+	return err
 }
 
 // rank is a row of ranked.
