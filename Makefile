@@ -149,7 +149,7 @@ bench-growth: build
 # The history store: a tuple for every 20 events.
 STORE_EVENTS ?= 10000000
 bench-store:
-	DNSHARK_BENCH_STORE=$(STORE_EVENTS) DNSHARK_BENCH_OUT=$(abspath $(BENCH_OUT))/store.md \
+	GOGC=50 DNSHARK_BENCH_STORE=$(STORE_EVENTS) DNSHARK_BENCH_OUT=$(abspath $(BENCH_OUT))/store.md \
 		CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestMeasure$$' ./internal/store
 
 # Instructions per response (valgrind) and allocations, against what is

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -111,6 +113,9 @@ func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finis
 		r.events = eventlog.NewStage(events, output.NewJSON().Append)
 		r.events.Wait = !live
 		*stages = append(*stages, r.events)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // what a store holds is large: as much garbage beside it would be too much
 	}
 	r.history = store.NewStage(s, o.host)
 	r.history.Wait = !live

@@ -15,21 +15,15 @@ import (
 // Aggregate is what was seen in a moment, each thing once.
 type Aggregate struct {
 	Sensor string
-	tuples map[string]*seen // by type, name, RDATA, bailiwick, comm, executable, container: see tupleKey
-	ranked map[string]*seen // by What, hour, value
+	tuples table // by type, name, RDATA, bailiwick, comm, executable, container: see adder.add
+	ranked table // by What, hour, value
 	events uint64
-	octets int
 	begun  time.Time
 }
 
-type seen struct{ first, last, count int64 }
-
-// entryOctets is about what an entry costs beside its key.
-const entryOctets = 128
-
 // maxOctets bounds an aggregate; there are at most two, one filling and one on its
 // way to the store.
-const maxOctets = 32 << 20
+const maxOctets = 16 << 20
 
 // commitEvery is how long an event waits in memory, if the store has no Pace.
 const commitEvery = 150 * time.Millisecond
@@ -38,22 +32,18 @@ const hour = int64(time.Hour)
 
 // NewAggregate returns an empty one.
 func NewAggregate(sensor string) *Aggregate {
-	return &Aggregate{Sensor: sensor, tuples: map[string]*seen{}, ranked: map[string]*seen{}, begun: time.Now()}
+	return &Aggregate{Sensor: sensor, tuples: newTable(), ranked: newTable(), begun: time.Now()}
 }
 
-func (a *Aggregate) note(m map[string]*seen, key []byte, at int64) {
-	s := m[string(key)]
-	if s == nil {
-		s = &seen{first: at, last: at}
-		m[string(key)] = s
-		a.octets += len(key) + entryOctets
-	}
-	s.first, s.last, s.count = min(s.first, at), max(s.last, at), s.count+1
+func (a *Aggregate) reset() {
+	a.tuples.reset()
+	a.ranked.reset()
+	a.events, a.begun = 0, time.Now()
 }
 
 // full reports whether no further event is taken. The last one may go beyond by
 // what the records of a message can be, some 10 MiB.
-func (a *Aggregate) full() bool { return a.octets >= maxOctets }
+func (a *Aggregate) full() bool { return a.tuples.octets()+a.ranked.octets() >= maxOctets }
 
 // Evidence reports whether an event says what a name server says: responses that
 // somebody asked for, as in COF.
@@ -80,19 +70,19 @@ func (d *adder) add(a *Aggregate, e *event.Event) {
 	}
 	rcode := m.RCode()
 	q := &m.Questions[0]
-	a.note(a.ranked, m.AppendNameLower(rank(Names), q.Name), e.Time)
+	a.ranked.note(m.AppendNameLower(rank(Names), q.Name), e.Time)
 	if rcode == dnswire.RCodeNXDomain {
-		a.note(a.ranked, m.AppendNameLower(rank(NXDomain), q.Name), e.Time)
+		a.ranked.note(m.AppendNameLower(rank(NXDomain), q.Name), e.Time)
 	}
-	a.note(a.ranked, e.Meta.DstIP.AppendTo(rank(Clients)), e.Time)
-	a.note(a.ranked, e.Meta.SrcIP.AppendTo(rank(Servers)), e.Time)
-	a.note(a.ranked, rcode.Append(rank(RCodes)), e.Time)
+	a.ranked.note(e.Meta.DstIP.AppendTo(rank(Clients)), e.Time)
+	a.ranked.note(e.Meta.SrcIP.AppendTo(rank(Servers)), e.Time)
+	a.ranked.note(rcode.Append(rank(RCodes)), e.Time)
 	if e.Asker.ID != nil {
 		comm, exe, _ := cutWho(d.who)
 		if len(exe) == 0 {
 			exe = comm
 		}
-		a.note(a.ranked, append(rank(Processes), exe...), e.Time)
+		a.ranked.note(append(rank(Processes), exe...), e.Time)
 	}
 
 	answers := m.Answer()
@@ -108,7 +98,7 @@ func (d *adder) add(a *Aggregate, e *event.Event) {
 			d.key = m.AppendNameLower(d.key, zone.Name)
 		}
 		d.key = append(append(d.key, 0), d.who...)
-		a.note(a.tuples, d.key, e.Time)
+		a.tuples.note(d.key, e.Time)
 	}
 }
 
@@ -169,6 +159,7 @@ type Stage struct {
 	adder adder
 	now   *Aggregate
 	next  chan *Aggregate
+	spare chan *Aggregate // written, to be filled again
 	done  chan struct{}
 
 	// Counted by the line.
@@ -186,7 +177,7 @@ func NewStage(s Store, sensor string) *Stage {
 	if p, ok := s.(interface{ Pace() time.Duration }); ok {
 		every = p.Pace()
 	}
-	g := &Stage{every: every, now: NewAggregate(sensor), next: make(chan *Aggregate, 1), done: make(chan struct{})}
+	g := &Stage{every: every, now: NewAggregate(sensor), next: make(chan *Aggregate), spare: make(chan *Aggregate, 1), done: make(chan struct{})}
 	go func() {
 		defer close(g.done)
 		for a := range g.next {
@@ -200,8 +191,11 @@ func NewStage(s Store, sensor string) *Stage {
 				g.err = err
 			}
 			g.mu.Unlock()
+			a.reset()
+			g.spare <- a
 		}
 	}()
+	g.spare <- NewAggregate(sensor)
 	return g
 }
 
@@ -230,19 +224,18 @@ func (g *Stage) Process(b *event.Batch) {
 // pass hands over what there is. Without wait it does nothing while the store is
 // busy, and reports that.
 func (g *Stage) pass(wait bool) bool {
-	n := g.now.events
-	g.onTheirWay(n)
-	if wait {
-		g.next <- g.now
-	} else {
-		select {
-		case g.next <- g.now:
-		default:
-			g.onTheirWay(-n)
+	var empty *Aggregate
+	select {
+	case empty = <-g.spare:
+	default:
+		if !wait {
 			return false
 		}
+		empty = <-g.spare
 	}
-	g.now = NewAggregate(g.now.Sensor)
+	g.onTheirWay(g.now.events)
+	g.next <- g.now
+	g.now, empty.begun = empty, time.Now()
 	return true
 }
 

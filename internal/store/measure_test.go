@@ -1,11 +1,14 @@
-package store
+package store_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,6 +18,10 @@ import (
 	"time"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/output"
+	"github.com/dnshark-io/dnshark/internal/store"
+	"github.com/dnshark-io/dnshark/internal/store/eventlog"
+	"github.com/dnshark-io/dnshark/internal/store/storetest"
 )
 
 // TestMeasure writes docs/bench/store.md: DNSHARK_BENCH_STORE is how many events.
@@ -29,9 +36,23 @@ func TestMeasure(t *testing.T) {
 	names := max(events/50, 4) &^ 3
 	tuples := names / 4 * (1 + 2 + 3 + 4)
 	dir := t.TempDir()
-	s := open2(t, dir, Options{})
-	g := NewStage(s, "sensor1")
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	g := store.NewStage(s, "sensor1")
 	g.Wait = true
+	log, err := eventlog.Open(filepath.Join(dir, eventlog.DirName), eventlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := eventlog.NewStage(log, output.NewJSON().Append)
+	whole.Wait = true
+	process := func(b *event.Batch) {
+		whole.Process(b)
+		g.Process(b)
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	random := rand.NewZipf(r, 1.05, 50, uint64(names-1))
 	var b event.Batch
@@ -61,16 +82,16 @@ func TestMeasure(t *testing.T) {
 		e := b.Next()
 		e.Msg.Unpack(b.Hold(raw))
 		e.Kinds, e.Txn.State = 1, event.StateAnswered
-		e.Time = noon.UnixNano() + int64(i)*int64(72*time.Hour)/int64(events)
+		e.Time = storetest.Noon.UnixNano() + int64(i)*int64(72*time.Hour)/int64(events)
 		e.Meta.SrcIP, e.Meta.DstIP = netip.AddrFrom4([4]byte{192, 0, 2, 53}), netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(60))})
 		e.Asker = askers[n%12]
 		if len(b.Events) == 256 {
-			g.Process(&b)
+			process(&b)
 			b.Reset()
 		}
 	}
-	g.Process(&b)
-	if err := g.Close(); err != nil {
+	process(&b)
+	if err := errors.Join(g.Close(), log.Close()); err != nil {
 		t.Fatal(err)
 	}
 	took, cpu := time.Since(begin), cpuTime(t)-before
@@ -83,7 +104,7 @@ func TestMeasure(t *testing.T) {
 		t.Fatalf("%d tuples, want %d", c.Tuples, tuples)
 	}
 
-	reader, err := OpenReader(dir)
+	reader, err := store.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +113,14 @@ func TestMeasure(t *testing.T) {
 	fmt.Fprintf(&out, "# The history store\n\nWritten by `make bench-store STORE_EVENTS=%d`: %s, %s, %d processors.\n\n", events, time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU())
 	fmt.Fprintf(&out, "| what | figure |\n|---|---|\n| events, tuples, names | %d, %d, %d |\n| events per second, making them included | %.0f |\n", events, c.Tuples, c.Names, float64(events)/took.Seconds())
 	fmt.Fprintf(&out, "| processor time per event, making it included | %v |\n", (cpu / time.Duration(events)).Round(10*time.Nanosecond))
+	fmt.Fprintf(&out, "| octets per event, whole | %.1f |\n", float64(octetsIn(t, filepath.Join(dir, eventlog.DirName)))/float64(events))
 	fmt.Fprintf(&out, "| octets per tuple, with its name, who asked, hours and days | %.0f |\n| most memory (RSS) while writing | %d MiB |\n", float64(c.Octets)/float64(c.Tuples), rss>>10)
-	tables, err := s.(*sqlite).db.Query(`SELECT name, sum(pgsize) FROM dbstat GROUP BY name HAVING sum(pgsize) > 100000 ORDER BY 2 DESC`)
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, store.FileName)+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tables, err := db.Query(`SELECT name, sum(pgsize) FROM dbstat GROUP BY name HAVING sum(pgsize) > 100000 ORDER BY 2 DESC`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,30 +146,30 @@ func TestMeasure(t *testing.T) {
 		slices.Sort(list)
 		fmt.Fprintf(&out, "| %s | %v | %v |\n", what, list[times/2].Round(time.Microsecond), list[times*99/100].Round(time.Microsecond))
 	}
-	lookup := func(q Query, least int) error {
+	lookup := func(q store.Query, least int) error {
 		n := 0
 		if q.Limit == 0 {
 			q.Limit = 100
 		}
-		_, err := reader.Lookup(context.Background(), &q, func(*Tuple) error { n++; return nil })
+		_, err := reader.Lookup(context.Background(), &q, func(*store.Tuple) error { n++; return nil })
 		if err == nil && n < least {
 			err = fmt.Errorf("%+v: %d tuples, want %d", q, n, least)
 		}
 		return err
 	}
-	look("name", 2000, func(n uint32) error { return lookup(Query{Text: measuredName(n)}, 1+int(n%4)) })
+	look("name", 2000, func(n uint32) error { return lookup(store.Query{Text: measuredName(n)}, 1+int(n%4)) })
 	look("*.name, to 100 tuples", 2000, func(n uint32) error {
-		return lookup(Query{Text: fmt.Sprintf("d%d.example.test", n/64), Wild: Left}, 1)
+		return lookup(store.Query{Text: fmt.Sprintf("d%d.example.test", n/64), Wild: store.Left}, 1)
 	})
-	look("name.*", 2000, func(n uint32) error { return lookup(Query{Text: fmt.Sprintf("h%d", n), Wild: Right}, 1) })
+	look("name.*", 2000, func(n uint32) error { return lookup(store.Query{Text: fmt.Sprintf("h%d", n), Wild: store.Right}, 1) })
 	look("address", 2000, func(n uint32) error {
-		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 32)}, 1)
+		return lookup(store.Query{By: store.ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 32)}, 1)
 	})
 	look("range of 256 addresses", 2000, func(n uint32) error {
-		return lookup(Query{By: ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 24).Masked()}, 1)
+		return lookup(store.Query{By: store.ByNet, Net: netip.PrefixFrom(measuredIP(n, 0), 24).Masked()}, 1)
 	})
 	look("top 10 names of three days", 5, func(uint32) error {
-		_, err := reader.Top(context.Background(), Names, Range{}, 10)
+		_, err := reader.Top(context.Background(), store.Names, store.Range{}, 10)
 		return err
 	})
 	t.Log(out.String())
@@ -173,6 +200,22 @@ func measured(n uint32) []byte {
 		raw = append(raw, measuredIP(n, i).AsSlice()...)
 	}
 	return raw
+}
+
+// octetsIn returns how much the files of a directory hold.
+func octetsIn(t *testing.T, dir string) (n int64) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += info.Size()
+	}
+	return n
 }
 
 // cpuTime returns what the process took of processors.

@@ -81,10 +81,6 @@ func (r *record) appendLow(dst []byte) []byte {
 	return dst
 }
 
-func (s *seen) add(o *seen) {
-	s.first, s.last, s.count = min(s.first, o.first), max(s.last, o.last), s.count+o.count
-}
-
 func appendRecord(dst []byte, r, before *record) []byte {
 	at := len(dst)
 	dst = append(dst, 0)

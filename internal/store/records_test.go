@@ -48,7 +48,7 @@ func TestRecords(t *testing.T) {
 			// The keys of an aggregate part their texts with NUL, of which presentation format has none.
 			key := fmt.Sprintf("%s%s\x00%s\x00%s\x00%s\x00\x00", string([]byte{byte(w.typ >> 8), byte(w.typ)}), w.name, strings.ReplaceAll(w.rdata, "\x00", "\x01"), w.bailiwick, w.comm)
 			w.rdata = strings.ReplaceAll(w.rdata, "\x00", "\x01")
-			a.note(a.tuples, []byte(key), at)
+			a.tuples.note([]byte(key), at)
 			n, ok := all[w]
 			if !ok {
 				n = seen{at, at, 0}

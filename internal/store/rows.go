@@ -13,12 +13,17 @@ type Seen struct {
 	Comm, Exe, Container string
 }
 
-// Tuples yields the entries of the aggregate.
+// Tuples yields the entries of the aggregate. What they say is valid until Write
+// returns.
 func (a *Aggregate) Tuples(yield func(*Seen) bool) {
-	for key, n := range a.tuples {
-		f := strings.SplitN(key[2:], "\x00", 6) // as adder.add makes it
+	for key, n := range a.tuples.all {
+		var f [6]string
+		rest := key[2:]
+		for i := range f { // as adder.add makes it
+			f[i], rest, _ = strings.Cut(rest, "\x00")
+		}
 		s := Seen{
-			Tuple{f[0], dnswire.Type(binary.BigEndian.Uint16([]byte(key[:2]))), f[1], f[2], a.Sensor, n.first, n.last, n.count},
+			Tuple{f[0], dnswire.Type(key[0])<<8 | dnswire.Type(key[1]), f[1], f[2], a.Sensor, n.first, n.last, n.count},
 			f[3], f[4], f[5],
 		}
 		if !yield(&s) {
@@ -36,9 +41,10 @@ type Hourly struct {
 	First, Last, Count int64
 }
 
-// Ranked yields what the aggregate counts per hour.
+// Ranked yields what the aggregate counts per hour. Values are valid until Write
+// returns.
 func (a *Aggregate) Ranked(yield func(*Hourly) bool) {
-	for key, n := range a.ranked {
+	for key, n := range a.ranked.all {
 		h := Hourly{What(key[0]), int64(binary.BigEndian.Uint64([]byte(key[1:9]))), key[9:], n.first, n.last, n.count}
 		if !yield(&h) {
 			return

@@ -306,6 +306,7 @@ type sqlite struct {
 	removed time.Time // when something old was looked for
 	opened  time.Time
 	sweep   sweep
+	writing writing // by one at a time
 }
 
 // Open opens the store in dir for writing, and makes both when they do not exist.
@@ -322,7 +323,7 @@ func Open(dir string, o Options) (Store, error) {
 	f.Close()
 	// A crash of the program loses nothing that was committed; one of the machine
 	// may lose the last seconds (synchronous=normal).
-	db, err := open(path, "rwc", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "busy_timeout(10000)", "cache_size(-64000)", "journal_size_limit(67108864)")
+	db, err := open(path, "rwc", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "busy_timeout(10000)", "cache_size(-32000)", "journal_size_limit(67108864)")
 	if err != nil {
 		return nil, err
 	}
@@ -420,7 +421,8 @@ func (s *sqlite) Write(ctx context.Context, a *Aggregate) error {
 		return err
 	}
 	defer tx.Rollback()
-	w := &writing{ctx: ctx, tx: tx}
+	w := &s.writing
+	w.begin(ctx, tx)
 	if err := errors.Join(w.write(a), w.close()); err != nil {
 		return err
 	}

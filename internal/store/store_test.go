@@ -302,10 +302,13 @@ func TestFullAggregate(t *testing.T) {
 	b := event.Batch{Limits: dnswire.Limits{Records: 4096}}
 	respond(&b, noon, raw, "")
 	a, d := NewAggregate(""), adder{}
-	a.octets = maxOctets - 1
+	a.ranked.text = make([]byte, maxOctets-a.tuples.octets()-a.ranked.octets()-1)
+	if a.full() {
+		t.Fatal("full")
+	}
 	d.add(a, &b.Events[0])
-	if len(a.tuples) != 2000 || !a.full() || a.octets > 2*maxOctets {
-		t.Error(len(a.tuples), a.octets)
+	if n := a.tuples.octets() + a.ranked.octets(); len(a.tuples.entries) != 2000 || !a.full() || n > 2*maxOctets {
+		t.Error(len(a.tuples.entries), n)
 	}
 }
 

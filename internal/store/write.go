@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,10 +16,13 @@ import (
 // writing is one aggregate on its way into the tables. Everything is written in the
 // order of its keys: neighbours are then on one page.
 type writing struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	names map[string]int64 // ids
-	list  []*sql.Stmt
+	ctx        context.Context
+	tx         *sql.Tx
+	statements []*sql.Stmt
+
+	names  []name
+	nameAt map[string]int32 // where in names a text is
+	rows   []row
 
 	find, put                 *sql.Stmt
 	key                       []byte
@@ -29,91 +31,132 @@ type writing struct {
 	tuples                    int // more than there were
 }
 
+// begin empties all lists. Their memory is used again, after a crowd it is given back.
+func (w *writing) begin(ctx context.Context, tx *sql.Tx) {
+	if cap(w.rows) > 4*len(w.rows) {
+		*w = writing{}
+	}
+	*w = writing{
+		ctx: ctx, tx: tx, statements: w.statements[:0],
+		names: w.names[:0], nameAt: w.nameAt, rows: w.rows[:0], key: w.key, old: w.old, new: w.new,
+		addresses: w.addresses[:0], targets: w.targets[:0], asked: w.asked[:0],
+	}
+}
+
+// close ends what the transaction needed.
 func (w *writing) close() (err error) {
-	for _, s := range w.list {
+	for _, s := range w.statements {
 		err = errors.Join(err, s.Close())
 	}
+	clear(w.nameAt) // texts are the aggregate's
+	clear(w.names)
+	clear(w.rows)
 	return err
 }
 
 func (w *writing) prepare(text string) (*sql.Stmt, error) {
 	s, err := w.tx.PrepareContext(w.ctx, text)
 	if err == nil {
-		w.list = append(w.list, s)
+		w.statements = append(w.statements, s)
 	}
 	return s, err
 }
 
-// row is a tuple of an aggregate and who was told it.
+// name is a name in the aggregate, in whatever place.
+type name struct {
+	text string
+	seen // count: as question
+	id   int64
+}
+
+// row is a tuple of an aggregate and who was told it. Names and askers are numbers in
+// their lists: there may be hundreds of thousands of rows.
 type row struct {
-	name, rdata, bailiwick string
+	rdata                  string // of A and AAAA the octets
+	name, bailiwick, asker int32
 	typ                    dnswire.Type
-	who
 	seen
 }
 
 type who struct{ comm, exe, container string }
 
+type asker struct {
+	who
+	last, id int64
+}
+
 func (w *writing) write(a *Aggregate) error {
-	rows := make([]row, 0, len(a.tuples))
+	if w.nameAt == nil {
+		w.nameAt = map[string]int32{}
+	}
+	w.names = append(w.names, name{}) // none
+	for h := range a.Ranked {
+		if h.What == Names {
+			w.noteName(h.Value, seen{h.First, h.Last, h.Count}, h.Count)
+		}
+	}
+	askers, askerAt := []asker{{}}, map[who]int32{{}: 0}
 	for t := range a.Tuples {
-		r := row{t.Name, t.RData, t.Bailiwick, t.Type, who{t.Comm, t.Exe, t.Container}, seen{t.First, t.Last, t.Count}}
-		if r.typ == dnswire.TypeA || r.typ == dnswire.TypeAAAA {
+		n := seen{t.First, t.Last, t.Count}
+		r := row{rdata: t.RData, name: w.noteName(t.Name, n, 0), typ: t.Type, seen: n}
+		if t.Bailiwick != "" {
+			r.bailiwick = w.noteName(t.Bailiwick, n, 0)
+		}
+		if to := t.Target(); to != "" {
+			w.noteName(to, n, 0)
+		}
+		if isAddress(r.typ) {
 			if addr, err := netip.ParseAddr(r.rdata); err == nil {
 				r.rdata = string(addr.AsSlice())
 			}
 		}
-		rows = append(rows, r)
+		p := who{t.Comm, t.Exe, t.Container}
+		at, ok := askerAt[p]
+		if !ok {
+			at = int32(len(askers))
+			askers, askerAt[p] = append(askers, asker{who: p}), at
+		}
+		r.asker, askers[at].last = at, max(askers[at].last, r.last)
+		w.rows = append(w.rows, r)
 	}
-	if err := w.writeNames(a, rows); err != nil {
+	if err := w.writeNames(); err != nil {
 		return err
 	}
-	if err := w.writeTuples(a.Sensor, rows); err != nil {
+	if err := w.writeTuples(a.Sensor, askers); err != nil {
 		return err
 	}
 	return w.writeRanked(a)
 }
 
+// noteName returns the number of a name, which was count times a question.
+func (w *writing) noteName(text string, n seen, count int64) int32 {
+	n.count = count
+	at, ok := w.nameAt[text]
+	if !ok {
+		at = int32(len(w.names))
+		w.names, w.nameAt[text] = append(w.names, name{text: text, seen: n}), at
+		return at
+	}
+	s := &w.names[at]
+	switch {
+	case s.count == 0 && count > 0: // first is when it was asked for
+		s.first = n.first
+	case s.count == 0 || count > 0:
+		s.first = min(s.first, n.first)
+	}
+	s.last, s.count = max(s.last, n.last), s.count+count
+	return at
+}
+
 // writeNames writes every name there is, and learns the ids.
-func (w *writing) writeNames(a *Aggregate, rows []row) error {
-	all := make(map[string]seen, len(a.ranked)/2)
-	note := func(name string, n *seen, count int64) {
-		s, ok := all[name]
-		switch {
-		case !ok:
-			s = seen{n.first, n.last, count}
-		case s.count == 0 && count > 0: // first is when it was asked for
-			s.first = n.first
-		case s.count == 0 || count > 0:
-			s.first = min(s.first, n.first)
-		}
-		if ok {
-			s.last, s.count = max(s.last, n.last), s.count+count
-		}
-		all[name] = s
-	}
-	for h := range a.Ranked {
-		if h.What == Names {
-			note(h.Value, &seen{h.First, h.Last, h.Count}, h.Count)
-		}
-	}
-	for i := range rows {
-		r := &rows[i]
-		note(r.name, &r.seen, 0)
-		if t := target(r.typ, r.rdata); t != "" {
-			note(t, &r.seen, 0)
-		}
-		if r.bailiwick != "" {
-			note(r.bailiwick, &r.seen, 0)
-		}
-	}
+func (w *writing) writeNames() error {
 	// An update that says nothing of first leaves the index of that alone.
 	again, err := w.prepare(`UPDATE name SET last = max(last, ?3), count = count + ?4 WHERE name = ?1
 		AND (count > 0 AND ?4 = 0 OR first <= ?2 AND (count > 0) = (?4 > 0)) RETURNING id`)
 	if err != nil {
 		return err
 	}
-	name, err := w.prepare(`INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+	upsert, err := w.prepare(`INSERT INTO name (name, first, last, count) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
 		first = CASE WHEN (count > 0) = (excluded.count > 0) THEN min(first, excluded.first) WHEN count > 0 THEN first ELSE excluded.first END,
 		last = max(last, excluded.last), count = count + excluded.count RETURNING id`)
 	if err != nil {
@@ -127,25 +170,28 @@ func (w *writing) writeNames(a *Aggregate, rows []row) error {
 	if err := w.tx.QueryRowContext(w.ctx, `SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'name'`).Scan(&most); err != nil {
 		return err
 	}
-	w.names = make(map[string]int64, len(all))
+	order := make([]int32, len(w.names)-1)
+	for i := range order {
+		order[i] = int32(i + 1)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(w.names[a].text, w.names[b].text) })
 	type key struct {
 		text []byte
 		id   int64
 	}
 	var fresh []key
-	for _, text := range slices.Sorted(maps.Keys(all)) {
-		n := all[text]
-		var id int64
-		args := []any{[]byte(text), n.first, n.last, n.count}
-		err := again.QueryRowContext(w.ctx, args...).Scan(&id)
+	for _, at := range order {
+		n := &w.names[at]
+		args := []any{[]byte(n.text), n.first, n.last, n.count}
+		err := again.QueryRowContext(w.ctx, args...).Scan(&n.id)
 		if errors.Is(err, sql.ErrNoRows) {
-			err = name.QueryRowContext(w.ctx, args...).Scan(&id)
+			err = upsert.QueryRowContext(w.ctx, args...).Scan(&n.id)
 		}
 		if err != nil {
 			return err
 		}
-		if w.names[text] = id; id > most {
-			fresh = append(fresh, key{appendKey([]byte{}, text), id})
+		if n.id > most {
+			fresh = append(fresh, key{appendKey([]byte{}, n.text), n.id})
 		}
 	}
 	slices.SortFunc(fresh, func(a, b key) int { return slices.Compare(a.text, b.text) })
@@ -157,63 +203,40 @@ func (w *writing) writeNames(a *Aggregate, rows []row) error {
 	return nil
 }
 
-func (w *writing) writeTuples(sensor string, rows []row) error {
-	if len(rows) == 0 {
+func (w *writing) writeTuples(sensor string, askers []asker) error {
+	if len(w.rows) == 0 {
 		return nil
 	}
 	var sensorID int64
 	if err := w.tx.QueryRowContext(w.ctx, `INSERT INTO sensor (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id`, []byte(sensor)).Scan(&sensorID); err != nil {
 		return err
 	}
-	asker, err := w.prepare(`INSERT INTO asker (comm, exe, container, last) VALUES (?, ?, ?, ?)
+	upsert, err := w.prepare(`INSERT INTO asker (comm, exe, container, last) VALUES (?, ?, ?, ?)
 		ON CONFLICT (comm, exe, container) DO UPDATE SET last = max(last, excluded.last) RETURNING id`)
 	if err != nil {
 		return err
 	}
-	// Who asked, and when last.
-	askers := map[who]*struct{ id, last int64 }{{}: {}}
-	for i := range rows {
-		r := &rows[i]
-		if askers[r.who] == nil {
-			askers[r.who] = &struct{ id, last int64 }{}
-		}
-		askers[r.who].last = max(askers[r.who].last, r.last)
-	}
-	for p, k := range askers {
-		if p == (who{}) {
-			continue
-		}
-		if err := asker.QueryRowContext(w.ctx, []byte(p.comm), []byte(p.exe), []byte(p.container), k.last).Scan(&k.id); err != nil {
+	for i := range askers[1:] {
+		k := &askers[1+i]
+		if err := upsert.QueryRowContext(w.ctx, []byte(k.comm), []byte(k.exe), []byte(k.container), k.last).Scan(&k.id); err != nil {
 			return err
 		}
 	}
-	type owned struct {
-		owner int64
-		record
-	}
-	list := make([]owned, len(rows))
-	for i := range rows {
-		r := &rows[i]
-		list[i] = owned{w.names[r.name], record{r.typ, r.rdata, w.names[r.bailiwick], sensorID, askers[r.who].id, r.seen}}
-	}
-	slices.SortFunc(list, func(a, b owned) int {
-		if c := cmp.Compare(a.owner, b.owner); c != 0 {
-			return c
-		}
-		return a.compare(&b.record)
-	})
 	if err := w.prepareRecords(); err != nil {
 		return err
 	}
+	slices.SortFunc(w.rows, func(a, b row) int { return cmp.Compare(w.names[a.name].id, w.names[b.name].id) })
 	var records []record
-	for len(list) > 0 {
-		owner := list[0].owner
+	for rows := w.rows; len(rows) > 0; {
+		owner := rows[0].name
 		records = records[:0]
-		for len(list) > 0 && list[0].owner == owner {
-			records = append(records, list[0].record)
-			list = list[1:]
+		for len(rows) > 0 && rows[0].name == owner {
+			r := &rows[0]
+			records = append(records, record{r.typ, r.rdata, w.names[r.bailiwick].id, sensorID, askers[r.asker].id, r.seen})
+			rows = rows[1:]
 		}
-		if err := w.writeRecords(owner, records); err != nil {
+		slices.SortFunc(records, func(a, b record) int { return a.compare(&b) })
+		if err := w.writeRecords(w.names[owner].id, records); err != nil {
 			return err
 		}
 	}
@@ -287,8 +310,8 @@ func (w *writing) index(name int64, r *record, sameRData bool) {
 	}
 	if r.typ == dnswire.TypeA || r.typ == dnswire.TypeAAAA {
 		w.addresses = append(w.addresses, link{address: r.rdata, name: name})
-	} else if id := w.names[target(r.typ, r.rdata)]; id != 0 {
-		w.targets = append(w.targets, link{id: id, name: name})
+	} else if at := w.nameAt[target(r.typ, r.rdata)]; at != 0 {
+		w.targets = append(w.targets, link{id: w.names[at].id, name: name})
 	}
 }
 
@@ -330,34 +353,41 @@ type rank struct {
 	start int64
 	id    int64 // of a name
 	text  string
+	count int64
+}
+
+func (r *rank) compare(o *rank) int {
+	return cmp.Or(cmp.Compare(r.what, o.what), cmp.Compare(r.start, o.start), cmp.Compare(r.id, o.id), strings.Compare(r.text, o.text))
 }
 
 func (w *writing) writeRanked(a *Aggregate) error {
-	ranked, err := w.prepare(`INSERT INTO ranked (what, start, value, count) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count`)
+	upsert, err := w.prepare(`INSERT INTO ranked (what, start, value, count) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count`)
 	if err != nil {
 		return err
 	}
-	counts := make(map[rank]int64, len(a.ranked)*2)
+	list := make([]rank, 0, 2*len(a.ranked.entries))
 	for h := range a.Ranked {
-		r := rank{what: 2 * int(h.What), start: h.Start / hour}
+		r := rank{what: 2 * int(h.What), start: h.Start / hour, count: h.Count}
 		if h.What.isName() {
-			r.id = w.names[h.Value]
+			r.id = w.names[w.nameAt[h.Value]].id
 		} else {
 			r.text = h.Value
 		}
-		counts[r] += h.Count
+		list = append(list, r)
 		r.what, r.start = r.what+1, r.start/24*24
-		counts[r] += h.Count
+		list = append(list, r)
 	}
-	list := slices.SortedFunc(maps.Keys(counts), func(a, b rank) int {
-		return cmp.Or(cmp.Compare(a.what, b.what), cmp.Compare(a.start, b.start), cmp.Compare(a.id, b.id), strings.Compare(a.text, b.text))
-	})
-	for _, r := range list {
+	slices.SortFunc(list, func(a, b rank) int { return a.compare(&b) })
+	for len(list) > 0 {
+		r := list[0]
+		for list = list[1:]; len(list) > 0 && list[0].compare(&r) == 0; list = list[1:] {
+			r.count += list[0].count
+		}
 		var value any = r.id
 		if r.id == 0 {
 			value = []byte(r.text)
 		}
-		if _, err := ranked.ExecContext(w.ctx, r.what, r.start, value, counts[r]); err != nil {
+		if _, err := upsert.ExecContext(w.ctx, r.what, r.start, value, r.count); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,8 @@ const (
 	retryEvery  = time.Second      // when the disk is full
 
 	blockLines = 4 << 20  // octets of lines of a block, about
-	maxPending = 16 << 20 // octets that wait for the disk
+	maxPending = 8 << 20  // octets that wait for the disk
+	maxAppend  = 16 << 20 // octets of one Append
 )
 
 // ErrFull is of events that came faster than they can be written.
@@ -69,6 +70,7 @@ type Log struct {
 	inCount int
 	since   time.Time // when its first event came
 	spare   []byte
+	record  []byte   // of the journal, in the making
 	segment *os.File // the last one, nil before its first block
 	size    int64
 	period  int64 // of the segment's first block
@@ -183,12 +185,12 @@ func (l *Log) add(lines []byte, n int, wait bool) error {
 	if len(lines) == 0 && n == 0 {
 		return nil
 	}
-	if len(lines) == 0 || len(lines) > maxPending || lines[len(lines)-1] != '\n' || bytes.Count(lines, []byte{'\n'}) != n {
+	if len(lines) == 0 || len(lines) > maxAppend || lines[len(lines)-1] != '\n' || bytes.Count(lines, []byte{'\n'}) != n {
 		return errors.New("no whole events")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.pending)+len(lines) > maxPending && !l.closed {
+	for l.events > 0 && len(l.pending)+len(lines) > maxPending && !l.closed {
 		if !wait {
 			return errors.Join(ErrFull, l.failed)
 		}
@@ -301,11 +303,11 @@ func (l *Log) write() error {
 	if l.in == len(l.open) {
 		return nil
 	}
-	raw := appendRecord(nil, l.open[l.in:], l.first+uint64(l.inCount), l.count-l.inCount)
-	if _, err := l.journal.WriteAt(raw, l.end); err != nil {
+	l.record = appendRecord(l.record[:0], l.open[l.in:], l.first+uint64(l.inCount), l.count-l.inCount)
+	if _, err := l.journal.WriteAt(l.record, l.end); err != nil {
 		return err
 	}
-	l.in, l.inCount, l.end = len(l.open), l.count, l.end+int64(len(raw))
+	l.in, l.inCount, l.end = len(l.open), l.count, l.end+int64(len(l.record))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -36,8 +37,9 @@ func appendRecord(dst, lines []byte, first uint64, events int) []byte {
 	start := len(dst)
 	le := binary.LittleEndian
 	dst = append(dst, make([]byte, recordHeader)...)
-	body := s2.Encode(nil, lines)
-	dst = append(dst, body...)
+	dst = slices.Grow(dst, s2.MaxEncodedLen(len(lines)))
+	body := s2.Encode(dst[len(dst):cap(dst)], lines)
+	dst = dst[:len(dst)+len(body)]
 	le.PutUint32(dst[start+4:], uint32(len(body)))
 	le.PutUint64(dst[start+8:], first)
 	le.PutUint32(dst[start+16:], uint32(events))
