@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +26,21 @@ type peer struct {
 	hello func(net.Conn) error
 	// greets says that the peer speaks first.
 	greets bool
+	// confirm is one of confirmOption. Unless it is "no", an exchange ends with the
+	// connection: what the receiver closes after it was told that nothing follows, it has read.
+	confirm string
 
 	conn net.Conn
 	raw  net.Conn // conn, or what carries its TLS
+
+	records *tlsRecords // of raw, with TLS
 }
 
 // peerOptions are the options of sinks with a connection that may speak TLS.
 var peerOptions = options([]Option{timeoutOption}, tlsOptions)
+
+// confirmOption is of sinks that have no other acknowledgement than the kernel's.
+var confirmOption = Option{"confirm", "one of no, close, notify", "no", "send each block over a connection of its own, which the receiver closes when it has read all; notify: with the goodbye of TLS"}
 
 // newPeer returns the peer that the URL names: with TLS, at a Unix socket, or else
 // over TCP. Without a port in the URL it is port, if that is not "".
@@ -83,10 +92,16 @@ func (p *peer) do(ctx context.Context, exchange func(net.Conn) error) error {
 	if err == nil {
 		err = exchange(p.conn)
 	}
+	if err == nil && !p.confirms() {
+		return nil
+	}
+	if err == nil {
+		err = p.confirmed()
+	}
+	p.drop()
 	if err == nil {
 		return nil
 	}
-	p.drop()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -107,7 +122,8 @@ func (p *peer) connect(ctx context.Context) error {
 	if p.tls == nil {
 		return nil
 	}
-	conn, begin := tls.Client(raw, p.tls), time.Now()
+	p.records = &tlsRecords{Conn: raw}
+	conn, begin := tls.Client(p.records, p.tls), time.Now()
 	p.conn = conn
 	if err = conn.HandshakeContext(ctx); err == nil && !p.greets {
 		// A TLS 1.3 server says only afterwards that it does not want our certificate, or none.
@@ -167,6 +183,44 @@ func (p *peer) received() error {
 	}
 }
 
+func (p *peer) confirms() bool { return p.confirm != "" && p.confirm != "no" }
+
+// readConfirm reads confirmOption. stream says that there is something to close.
+func (p *peer) readConfirm(t *Target, stream bool) error {
+	p.confirm = t.Text("confirm")
+	switch {
+	case p.confirms() && !stream:
+		return errors.New("confirm is for streams that do not end in a way of their own")
+	case p.confirm == "notify" && p.tls == nil:
+		return errors.New("confirm=notify is for TLS")
+	}
+	return nil
+}
+
+// confirmed tells the receiver that nothing follows, and waits until it closes its side. The
+// kernel of one that was killed resets the connection when something was left to read, and
+// never says close_notify (RFC 8446, section 6.1). Not every receiver does: rsyslog does not.
+func (p *peer) confirmed() error {
+	if err := p.conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		return err
+	}
+	if err := p.conn.SetReadDeadline(time.Now().Add(p.timeout)); err != nil {
+		return err
+	}
+	const most = 64 << 10 // that it says in place of that
+	n, err := io.Copy(io.Discard, io.LimitReader(p.conn, most))
+	if err == nil && n == most {
+		err = errors.New("it goes on talking")
+	}
+	if err == nil && p.confirm == "notify" && !p.records.alert() {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("the receiver did not say that it has everything: %w", err)
+	}
+	return nil
+}
+
 // unacknowledged returns how much of what was written is still in our kernel.
 func (p *peer) unacknowledged() (left int, err error) {
 	s, ok := p.raw.(syscall.Conn)
@@ -206,4 +260,41 @@ func (p *peer) close(goodbye func(net.Conn) error) error {
 		return err
 	}
 	return goodbye(p.conn)
+}
+
+// tlsRecords is a connection with TLS records, of which it knows what the last one was:
+// crypto/tls takes an end without close_notify for a good one.
+type tlsRecords struct {
+	net.Conn
+	header [5]byte // of the last record: type, version, length
+	got    int     // octets of the header
+	left   int     // of the record
+}
+
+func (r *tlsRecords) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	for b := b[:n]; len(b) > 0; {
+		if r.left > 0 {
+			skip := min(r.left, len(b))
+			b, r.left = b[skip:], r.left-skip
+			continue
+		}
+		if r.got == len(r.header) {
+			r.got = 0
+		}
+		k := copy(r.header[r.got:], b)
+		b, r.got = b[k:], r.got+k
+		if r.got == len(r.header) {
+			r.left = int(binary.BigEndian.Uint16(r.header[3:]))
+		}
+	}
+	return n, err
+}
+
+// alert reports whether the last record was an alert. TLS 1.3 hides the type: it is then by its
+// length, two octets, one for the type and 16 for the tag (RFC 8446, section 5.2).
+func (r *tlsRecords) alert() bool {
+	const alert, applicationData = 21, 23
+	length := binary.BigEndian.Uint16(r.header[3:])
+	return r.got == len(r.header) && r.left == 0 && (r.header[0] == alert || r.header[0] == applicationData && length == 2+1+16)
 }

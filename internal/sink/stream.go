@@ -18,17 +18,21 @@ var stream = Kind{
 	Doc:    "a stream, every format as in a file; dnstap with its handshake",
 	Delivery: `A block counts as delivered when the receiver's kernel has acknowledged it; over a Unix socket, when
 the receiver has read it. So a receiver that dies loses what it had not read, and a block that was cut
-off comes again as a whole on the next connection. dnstap (Frame Streams) is acknowledged at the end
-only. Where nothing may be lost, take fluent, https, redis or a broker.`,
+off comes again as a whole on the next connection. With confirm=close a block counts when the receiver
+has read it and closed the connection. With confirm=notify, over TLS, it must say goodbye as well, which
+one that was killed cannot: nothing is lost then. dnstap (Frame Streams) is acknowledged at the end only.`,
 	Example: "-o 'unix:///run/dnstap.sock?format=dnstap'",
 	Format:  "json",
-	Options: peerOptions,
+	Options: options(peerOptions, []Option{confirmOption}),
 	Open: func(t *Target) (Sink, error) {
 		p, err := t.newPeer("")
 		if err != nil {
 			return nil, err
 		}
 		s := &streamSink{target: t, peer: p}
+		if err := p.readConfirm(t, !s.dnstap()); err != nil {
+			return nil, err
+		}
 		p.hello = s.hello
 		return s, nil
 	},

@@ -291,3 +291,37 @@ func TestDnstapFstrmCapture(t *testing.T) {
 		t.Errorf("%v %s", err, dump)
 	}
 }
+
+// With confirm, what the receiver has not read before it goes is not delivered.
+func TestStreamConfirm(t *testing.T) {
+	ca := newAuthority(t)
+	all := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	for _, test := range []struct {
+		name, network string
+		secure        bool
+		handle        func(net.Conn)
+		ok            bool
+	}{
+		{"tcp", "tcp", false, all, true},
+		{"unix", "unix", false, all, true},
+		{"tls", "tcp", true, all, true},
+		{"a part read", "tcp", false, func(c net.Conn) { _, _ = c.Read(make([]byte, 10)); time.Sleep(50 * time.Millisecond) }, false},
+		{"no goodbye", "tcp", true, func(c net.Conn) { all(c); c.(*tls.Conn).NetConn().Close() }, false},
+		{"talks", "tcp", false, func(c net.Conn) { all(c); _, _ = c.Write(make([]byte, 1<<17)) }, false},
+	} {
+		scheme, options, config := test.network, "?confirm=close", (*tls.Config)(nil)
+		if test.secure {
+			scheme, options, config = "tls", "?confirm=notify&ca="+ca.path, ca.server
+		}
+		r := listen(t, test.network, config, test.handle)
+		s, _ := open(t, scheme+"://"+r.address+options)
+		for range 3 {
+			if err := deliver(t, s, block(1, 1000)); (err == nil) != test.ok {
+				t.Errorf("%s: %v", test.name, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(test.name, err)
+		}
+	}
+}

@@ -20,8 +20,10 @@ var syslog = Kind{
 	Form:   "syslog://HOST[:514], syslog+tcp://HOST[:601], syslog+tls://HOST[:6514], syslog+unix:///PATH",
 	Doc:    "syslog messages (RFC 5424) over UDP, TCP, TLS or a Unix socket",
 	Delivery: `Syslog has no acknowledgements. Over TCP, TLS and Unix sockets a block counts as delivered when the
-receiver's kernel has it; what the receiver had not read when it died is lost. Over UDP, whatever was
-sent counts, and a receiver with a small buffer loses bursts. The id stands in the structured data,
+receiver's kernel has it; what the receiver had not read when it died is lost. With confirm=close a
+block counts when the receiver has read it and closed the connection. With confirm=notify, over TLS, it must
+say goodbye as well, which one that was killed cannot, so nothing is lost; rsyslog never does. Over UDP,
+whatever was sent counts, and a receiver with a small buffer loses bursts. The id stands in the structured data,
 dnshark@32473, and in JSON too. Messages longer than max are refused, never cut: they would not be JSON any more.
 Receivers have limits too; rsyslog's maxMessageSize is 8k if not told otherwise. Alerts have a severity of
 their own, in the formats json, eve, ecs and ocsf: critical is crit, high err, medium warning, low notice, info info.`,
@@ -31,6 +33,7 @@ their own, in the formats json, eve, ecs and ocsf: critical is crit, high err, m
 		{"facility", "one of " + strings.Join(facilities[:], ", "), "daemon", "facility of the messages"},
 		{"severity", "one of " + strings.Join(severities[:], ", "), "info", "severity of the messages that are no alerts"},
 		{"framing", "one of octets, lines", "octets", "of streams: each message begins with its length, or ends with a newline"},
+		confirmOption,
 		{"socket", "one of datagram, stream", "datagram", "kind of the Unix socket"},
 		{"max", "size", "", "longer messages are refused; default: 8KB over UDP, 64KB elsewhere"},
 	}),
@@ -89,6 +92,9 @@ func openSyslog(t *Target) (Sink, error) {
 	}
 	if t.Given("framing") && s.datagram {
 		return nil, errors.New("framing is for streams")
+	}
+	if err := p.readConfirm(t, !s.datagram); err != nil {
+		return nil, err
 	}
 	if t.Given("max") {
 		s.max = int(min(t.Size("max"), 64<<20))

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dnshark-io/dnshark/event"
 	"github.com/dnshark-io/dnshark/internal/kind"
@@ -181,56 +183,166 @@ func TestSyslogSizes(t *testing.T) {
 	}
 }
 
-// Debian's rsyslog understands us, over TCP and over TLS.
-func TestSyslogRsyslog(t *testing.T) {
+// rsyslog is Debian's, which writes what it reads into a file at once.
+type rsyslog struct {
+	t       *testing.T
+	address string
+	command []string
+	out     string
+	daemon  *testkit.Daemon
+}
+
+func newRsyslog(t *testing.T, transport string, ca *authority) *rsyslog {
 	testkit.NeedPrograms(t, "rsyslogd")
-	ca, dir := newAuthority(t), t.TempDir()
-	for _, transport := range []string{"tcp", "tls"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		l.Close()
-		driver := ""
-		if transport == "tls" {
-			driver = `StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"`
-		}
-		conf, out := filepath.Join(dir, transport+".conf"), filepath.Join(dir, transport+".out")
-		if err := os.WriteFile(conf, fmt.Appendf(nil, `
+	dir := t.TempDir()
+	port := fmt.Sprint(testkit.FreePorts(t, 1)[0])
+	driver := ""
+	if transport == "tls" {
+		driver = `StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="anon"`
+	}
+	r := &rsyslog{t: t, address: "127.0.0.1:" + port, out: filepath.Join(dir, "out")}
+	conf := filepath.Join(dir, "conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, `
 global(workDirectory="%s" maxMessageSize="64k" DefaultNetstreamDriverCAFile="%s" DefaultNetstreamDriverCertFile="%s" DefaultNetstreamDriverKeyFile="%s")
+main_queue(queue.type="Direct")
 module(load="imtcp" %s)
 input(type="imtcp" address="127.0.0.1" port="%s")
 template(name="t" type="string" string="%%syslogfacility-text%%.%%syslogseverity-text%% %%app-name%% %%msgid%% %%structured-data%% %%msg%%\n")
 action(type="omfile" file="%s" template="t")
-`, dir, ca.path, ca.cert, ca.key, driver, port, out), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		daemon := testkit.Start(t, exec.Command("rsyslogd", "-n", "-f", conf, "-i", filepath.Join(dir, transport+".pid")))
-		eventually(t, "rsyslogd", func() bool {
-			c, err := net.Dial("tcp", "127.0.0.1:"+port)
-			return err == nil && c.Close() == nil
-		})
-		// What it shows as client is what the server shows here: a certificate of the authority.
-		s, _ := open(t, "syslog+"+transport+"://127.0.0.1:"+port+map[string]string{"tls": "?ca=" + ca.path}[transport])
-		if err := deliver(t, s, block(1, 100)); err != nil {
-			t.Fatal(transport, err, daemon.Output)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		var written []string
-		eventually(t, "100 lines of rsyslogd", func() bool {
-			text, _ := os.ReadFile(out)
-			written = strings.Split(strings.TrimSpace(string(text)), "\n")
-			return len(written) >= 100
-		})
-		want := `daemon.info dnshark json [dnshark@32473 event_id="host-0123abcd-t-100"] {"event_id":"host-0123abcd-t-100","time":"2026-11-18T11:06:41.000000005Z","n":100,"name":"a\\010<b>\\\"%.example"}`
-		if got := strings.ReplaceAll(written[99], "]  {", "] {"); len(written) != 100 || got != want {
-			t.Errorf("%s: %d lines\n%s\n%s", transport, len(written), got, want)
-		}
-		_ = daemon.Stop(t)
+`, dir, ca.path, ca.cert, ca.key, driver, port, r.out), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	r.command = []string{"-n", "-f", conf, "-i", filepath.Join(dir, "pid")}
+	return r
+}
+
+func (r *rsyslog) start() {
+	r.t.Helper()
+	r.daemon = testkit.Start(r.t, exec.Command("rsyslogd", r.command...))
+	eventually(r.t, "rsyslogd", func() bool {
+		c, err := net.Dial("tcp", r.address)
+		return err == nil && c.Close() == nil
+	})
+}
+
+// Debian's rsyslog understands us, over TCP and over TLS.
+func TestSyslogRsyslog(t *testing.T) {
+	ca := newAuthority(t)
+	for _, transport := range []string{"tcp", "tls"} {
+		for _, confirm := range []string{"no", "close"} {
+			r := newRsyslog(t, transport, ca)
+			r.start()
+			// What it shows as client is what the server shows here: a certificate of the authority.
+			s, _ := open(t, "syslog+"+transport+"://"+r.address+"?confirm="+confirm+map[string]string{"tls": "&ca=" + ca.path}[transport])
+			if err := deliver(t, s, block(1, 100)); err != nil {
+				t.Fatal(transport, err, r.daemon.Output)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			var written []string
+			read := func() bool {
+				text, _ := os.ReadFile(r.out)
+				written = strings.Split(strings.TrimSpace(string(text)), "\n")
+				return len(written) >= 100
+			}
+			if confirm == "no" {
+				eventually(t, "100 lines of rsyslogd", read)
+			} else if !read() {
+				t.Errorf("%s: %d lines of a block that was confirmed", transport, len(written))
+			}
+			want := `daemon.info dnshark json [dnshark@32473 event_id="host-0123abcd-t-100"] {"event_id":"host-0123abcd-t-100","time":"2026-11-18T11:06:41.000000005Z","n":100,"name":"a\\010<b>\\\"%.example"}`
+			if got := strings.ReplaceAll(written[len(written)-1], "]  {", "] {"); len(written) != 100 || got != want {
+				t.Errorf("%s: %d lines\n%s\n%s", transport, len(written), got, want)
+			}
+			_ = r.daemon.Stop(t)
+		}
+	}
+}
+
+// receiveSyslog is a TLS receiver that appends what comes over a connection to a file when
+// the sender has closed it, and then says goodbye.
+func receiveSyslog(address, out string, certificate tls.Certificate) error {
+	l, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{certificate}})
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(out, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(c)
+		if err == nil {
+			_, err = f.Write(text)
+		}
+		if err == nil {
+			c.Close()
+		} else {
+			c.(*tls.Conn).NetConn().Close()
+		}
+	}
+}
+
+// Killed and started again under load, a TLS receiver gets every event.
+func TestSyslogRestarts(t *testing.T) {
+	if list := strings.Split(os.Getenv("SYSLOG_RECEIVER"), " "); len(list) == 4 {
+		certificate, err := tls.LoadX509KeyPair(list[2], list[3])
+		if err == nil {
+			err = receiveSyslog(list[0], list[1], certificate)
+		}
+		t.Fatal(err)
+	}
+	ca := newAuthority(t)
+	address, out := fmt.Sprintf("127.0.0.1:%d", testkit.FreePorts(t, 1)[0]), filepath.Join(t.TempDir(), "out")
+	var daemon *testkit.Daemon
+	start := func() {
+		command := exec.Command(os.Args[0], "-test.run=^TestSyslogRestarts$")
+		command.Env = append(os.Environ(), "SYSLOG_RECEIVER="+strings.Join([]string{address, out, ca.cert, ca.key}, " "))
+		daemon = testkit.Start(t, command)
+	}
+	start()
+	s, _ := open(t, "syslog+tls://"+address+"?confirm=notify&ca="+ca.path)
+	q := newRestartSpool(t, s)
+	const blocks, each = 200, 100
+	for i := range blocks {
+		q.Put(block(1+each*i, each))
+		time.Sleep(5 * time.Millisecond)
+		if i%50 == 25 {
+			daemon.Process.Kill()
+			_ = daemon.Wait(t, 10*time.Second)
+			start()
+		}
+	}
+	q.settle()
+	if err := q.Close(testGrace); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	lines := 0
+	for line := range strings.Lines(string(text)) {
+		for _, rest := range strings.Split(line, `[dnshark@32473 event_id="`)[1:] {
+			id, _, _ := strings.Cut(rest, `"`)
+			ids[id], lines = true, lines+1
+		}
+	}
+	for n := 1; n <= blocks*each; n++ {
+		if !ids[fmt.Sprintf("host-0123abcd-t-%d", n)] {
+			t.Fatalf("event %d is not there", n)
+		}
+	}
+	if stats := q.Stats(); len(ids) != blocks*each || stats.Delivered != blocks*each {
+		t.Errorf("%d events came, %+v", len(ids), stats)
+	}
+	t.Logf("%d events, %d came twice, %d retries", len(ids), lines-len(ids), q.Stats().Retries)
 }
 
 // Alerts have the severity that they say, in all formats that do, and text that looks like one
