@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store kernels sinks ui ui-dev profile guard fuzz deps clean
+.PHONY: build packages package-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store bench-engines kernels sinks ui ui-dev profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -151,6 +151,11 @@ STORE_EVENTS ?= 10000000
 bench-store:
 	GOGC=50 DNSHARK_BENCH_STORE=$(STORE_EVENTS) DNSHARK_BENCH_OUT=$(abspath $(BENCH_OUT))/store.md \
 		CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestMeasure$$' ./internal/store
+
+# The engines that the history could stand on, side by side; needs a C compiler. Takes ten minutes.
+ENGINE_EVENTS ?= 10000000
+bench-engines:
+	cd bench/engines && go build -o ../../bin/engines . && ../../bin/engines -events $(ENGINE_EVENTS) -out $(abspath $(BENCH_OUT))/engines.md
 
 # Instructions per response (valgrind) and allocations, against what is
 # committed. UPDATE=1 commits what is measured. `make test` runs these tests too.
