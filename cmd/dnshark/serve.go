@@ -17,6 +17,7 @@ import (
 
 	"github.com/dnshark-io/dnshark/internal/metrics"
 	"github.com/dnshark-io/dnshark/internal/source/pcap"
+	"github.com/dnshark-io/dnshark/internal/store/clickhouse"
 	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 	"github.com/dnshark-io/dnshark/internal/web"
 )
@@ -124,13 +125,12 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 	}
 	defer history.Close()
 	server.Store, server.Status = history, s.statusFunc(o)
-	if o.history.eventsSize > 0 && !o.history.remote() {
-		if events, err := eventlog.OpenReader(filepath.Join(o.history.dir, eventlog.DirName)); err == nil {
-			server.Events = events
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("--store: %w", err)
-		}
+	events, closeEvents, err := o.readEvents(ctx)
+	if err != nil {
+		return fmt.Errorf("--store: %w", err)
 	}
+	defer closeEvents()
+	server.Events = events
 	if !o.quiet {
 		fmt.Fprintf(o.std.err, "dnshark: serving at %s\n", l.Addr())
 	}
@@ -140,6 +140,29 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 		}
 	}
 	return s.both(ctx, server, l, capture)
+}
+
+// readEvents opens whole events for look-ups. They are nil where none are kept.
+func (o *options) readEvents(ctx context.Context) (events web.Events, closeEvents func() error, err error) {
+	nothing := func() error { return nil }
+	if o.history.remote() {
+		remote, err := clickhouse.OpenEvents(ctx, o.history.dir)
+		if err != nil || remote == nil {
+			return nil, nothing, err
+		}
+		return remote, remote.Close, nil
+	}
+	if o.history.eventsSize == 0 {
+		return nil, nothing, nil
+	}
+	reader, err := eventlog.OpenReader(filepath.Join(o.history.dir, eventlog.DirName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nothing, nil
+	}
+	if err != nil {
+		return nil, nothing, err
+	}
+	return reader, reader.Close, nil
 }
 
 // confine adds to a sandbox what serving takes, and returns it.

@@ -48,6 +48,19 @@ type matcher struct {
 	folded []byte
 }
 
+// Matcher returns a function that reports whether a line of JSON is wanted, whatever q says
+// of order and limit. It is for one goroutine.
+func (q *Query) Matcher() (func(line []byte) bool, error) {
+	m, err := newMatcher(q)
+	if err != nil {
+		return nil, err
+	}
+	return m.line, nil
+}
+
+// Escaped is text as it stands in a line.
+func Escaped(text string) string { return string(event.EscapeJSON([]byte(text), 0)) }
+
 func newMatcher(q *Query) (*matcher, error) {
 	m := &matcher{q: q}
 	want := func(k factKind, text string) []byte {
