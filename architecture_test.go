@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"internal/suffix":          {},
 	"internal/nearest":         {},
 	"internal/filter":          {"dnswire", "event", "internal/nearest", "internal/suffix"},
+	"internal/loss":            {"event"},
 	"internal/line":            {"dnswire", "event", "internal/source", "internal/decode"},
 	"internal/testkit":         {},
 	"internal/testkit/asker":   {},

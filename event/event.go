@@ -18,6 +18,7 @@ const (
 	ClassPacket                  // an IP packet of any kind, in Event.Packet
 	ClassUnanswered              // the query in Event.Msg found no answer in time
 	ClassAlert                   // what a detector says, in Event.Alert; the rest is of the message that made it say so, without Msg
+	ClassLoss                    // what dnshark lost itself, in Event.Loss
 )
 
 // Observer says where the message was seen.
@@ -73,6 +74,7 @@ type Observation struct {
 	Asker    Party  // who asked
 	Server   Party  // who answers, when that is on this host
 	Alert    *Alert // of ClassAlert; never changed
+	Loss     *Loss  // of ClassLoss; never changed
 }
 
 // Party is who stands at an end of a conversation.

@@ -87,6 +87,7 @@ var Paths = slices.Concat(
 	receiverPaths,
 	packetPaths,
 	alertPaths,
+	lossPaths,
 )
 
 var metadataPaths = []*Path{

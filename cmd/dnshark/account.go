@@ -68,9 +68,12 @@ func (r *reporter) accounts() []account {
 	for i, n := range s.Filtered {
 		packets.out = append(packets.out, count{n, "filtered_" + source.Rule(i).String()})
 	}
-	var unmatched, unwanted, alerts uint64
+	var unmatched, unwanted, alerts, losses uint64
 	if r.detect != nil {
 		alerts = r.detect.Told
+	}
+	if r.loss != nil {
+		losses = r.loss.Told
 	}
 	if r.filter != nil {
 		unmatched = r.filter.Dropped
@@ -92,7 +95,7 @@ func (r *reporter) accounts() []account {
 		{"transactions", []count{{p.Queries, "queries"}}, []count{
 			{p.Answered, "answered"}, {p.Unanswered, "unanswered"}, {p.Pending, "waiting"}, {p.Evicted, "forgotten"},
 		}},
-		{"events", []count{{d.Messages, "messages"}, {d.Packets, "packets"}, {p.Unanswered, "unanswered"}, {alerts, "alerts"}}, []count{
+		{"events", []count{{d.Messages, "messages"}, {d.Packets, "packets"}, {p.Unanswered, "unanswered"}, {alerts, "alerts"}, {losses, "losses"}}, []count{
 			{r.tally.Observations, "shown"}, {r.marker.None, "not_selected"}, {r.limit.Cut, "over_count"},
 			{r.observer.Dropped, "filtered_observer"}, {r.responses.Dropped, "filtered_responses"}, {r.servers.Dropped, "filtered_server"},
 			{r.processes.Dropped, "filtered_process"}, {r.processes.Unknown, "filtered_process_unknown"},

@@ -126,8 +126,14 @@ func TestLiveOverload(t *testing.T) {
 		a.Process.Signal(syscall.SIGSTOP)
 		burst("1")
 		a.Process.Signal(syscall.SIGCONT)
+		testkit.Eventually(t, 20*time.Second, "the end of the loss", func() bool { return len(a.losses("loss_end")) > 0 })
 		a.Stop(t)
 		a.closes()
+		begun, ended := a.losses("loss_start"), a.losses("loss_end")
+		lost := numberBefore(a.Output.String(), " ring_full")
+		if len(begun) != 1 || len(ended) != 1 || ended[0].Loss.Where != "source" || ended[0].Loss.Unfinished || ended[0].Loss.Count != lost || ended[0].Loss.ByReason["ring_full"] != lost {
+			t.Errorf("%d lost, told as %+v and %+v", lost, begun, ended)
+		}
 		if !regexp.MustCompile(`packets: 1[0-9]{4} seen: \d+ submitted, \d+ ring_full; 0 unaccounted`).MatchString(a.Output.String()) {
 			t.Errorf("nothing was lost:\n%s", a.Output)
 		}
@@ -168,4 +174,16 @@ func TestLiveOverload(t *testing.T) {
 			a.closes()
 		}
 	})
+}
+
+// losses are the events of a kind that tell of losses.
+func (a *agent) losses(name string) (list []seen) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.events {
+		if e.Event == name {
+			list = append(list, e)
+		}
+	}
+	return list
 }

@@ -59,6 +59,13 @@ type seen struct {
 		Threat, Kind, Severity, Src, Domain string
 		Update                              int
 	} `json:"alert"`
+	Loss struct {
+		Where, Name string
+		Count       uint64
+		ByReason    map[string]uint64 `json:"by_reason"`
+		Duration    float64           `json:"duration_s"`
+		Unfinished  bool
+	} `json:"loss"`
 }
 
 type party struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/dnshark-io/dnshark/internal/filter"
 	"github.com/dnshark-io/dnshark/internal/kind"
 	"github.com/dnshark-io/dnshark/internal/line"
+	"github.com/dnshark-io/dnshark/internal/loss"
 	"github.com/dnshark-io/dnshark/internal/metrics"
 	"github.com/dnshark-io/dnshark/internal/output"
 	"github.com/dnshark-io/dnshark/internal/pair"
@@ -56,6 +57,7 @@ type reporter struct {
 	keeper   *keeper         // of what detectors know, nil when that is not kept
 	runtimes *runtimes.Set
 	outputs  []*sink.Output // nil for a single plain one
+	loss     *loss.Stage    // nil where nothing is captured
 }
 
 // Write implements line.Writer. When the batch is gone, all that was decoded has

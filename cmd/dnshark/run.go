@@ -145,6 +145,10 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 		report.detect, report.keeper = detection, keeper
 		stages = append(stages, detection)
 	}
+	if live {
+		report.loss = watchLosses(report)
+		stages = append(stages, report.loss)
+	}
 	stages = append(stages, marker)
 	if wanted != nil {
 		report.filter = wanted

@@ -102,6 +102,12 @@ func (s *Stats) values() [len(statNames)]uint64 {
 	}
 }
 
+// Evicted returns what of Stats was dropped to keep memory bound: FragEvicted, TCPMemory and
+// TCPEvicted.
+func (d *Decoder) Evicted() (datagrams, segments, streams uint64) {
+	return d.stats.FragEvicted, d.stats.TCPMemory, d.stats.TCPEvicted
+}
+
 // drop counts a frame that cannot be read, and why.
 func (d *Decoder) drop(reason *uint64) {
 	*reason++

@@ -22,6 +22,7 @@ func TestEveryFieldHasAPath(t *testing.T) {
 		"process.container.labels_omitted", "process.container.pod.labels_omitted",
 		"process.truncated", "transaction.caused_by.rule",
 		"alert.confidence", "alert.value", "alert.threshold", "alert.window_s", "alert.evidence", "alert.benign_explanations_rejected",
+		"loss.by_reason", "loss.start", "loss.end", "loss.duration_s", "loss.unfinished",
 		"server_process", // with the keys of process
 	}
 	for _, k := range kind.Catalogue {

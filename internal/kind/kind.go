@@ -48,6 +48,7 @@ const (
 	SetDefault       = "default"
 	SetNetworkEvents = "network_events"
 	SetAlerts        = "alerts"
+	SetLoss          = "loss"
 )
 
 // Catalogue lists every kind. A kind's index is its bit in a Set and in
@@ -67,6 +68,8 @@ var Catalogue = []*Kind{
 	&dnsCachePoisoning,
 	&dnsHijacking,
 	&dnsZoneTransfer,
+	&lossStart,
+	&lossEnd,
 }
 
 // Set is a set of kinds: bit i stands for Catalogue[i].

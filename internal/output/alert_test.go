@@ -101,6 +101,35 @@ func TestECSAlerts(t *testing.T) {
 	}
 }
 
+// What dnshark lost is an event of its host.
+func TestECSLoss(t *testing.T) {
+	b := sample(t)
+	for i := range b.Events {
+		b.Events[i].Kinds &= uint32(kindLoss)
+	}
+	lines := jsonLines(t, whole(encoder(t, "ecs"), b))
+	if len(lines) != 2 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	keys := map[string]map[string]string{
+		"":        {"@timestamp": "!string", "ecs": "!object", "event": "!object", "message": "!string", "host": "!object", "dnshark": "!object"},
+		"ecs":     {"version": "!string"},
+		"host":    {"name": "!string"},
+		"dnshark": {"loss": "!object"},
+		"event": {"kind": "!string", "category": "!list of string", "type": "!list of string", "dataset": "!string", "provider": "!string",
+			"action": "!string", "start": "!string", "end": "string", "duration": "number"},
+	}
+	for i, line := range lines {
+		tables(t, line, keys)
+		if want := []string{"loss_start", "loss_end"}[i]; at(line, "event", "action") != want || at(line, "dnshark", "loss", "count") != 8.0 {
+			t.Errorf("%v", line)
+		}
+	}
+	if at(lines[0], "event", "end") != nil || at(lines[1], "event", "duration") != 2e9 || lines[1]["message"] != "output a: lost 7 overflow, 1 damaged in 2s" {
+		t.Errorf("%v", lines)
+	}
+}
+
 // OCSF 1.8, Detection Finding: what is required, and of what type the rest is.
 func TestOCSFAlerts(t *testing.T) {
 	named := map[string]string{"uid": "!string", "name": "!string"}

@@ -18,10 +18,14 @@ import (
 // apostrophe of a cell has what it was. Cells of numbers, times and addresses
 // are never so.
 var csv = Format{
-	Name: "csv",
-	Doc:  "comma-separated values, a line per event",
-	New:  func(Settings) (Encoder, error) { return csvEncoder{}, nil },
+	Name:  "csv",
+	Doc:   "comma-separated values, a line per event",
+	Kinds: csvKinds,
+	New:   func(Settings) (Encoder, error) { return csvEncoder{}, nil },
 }
+
+// csvKinds are all but those of which no column tells anything.
+var csvKinds = kindMessages | kindUnanswered | kindPackets | kindAlerts
 
 type csvEncoder struct{}
 
@@ -176,7 +180,7 @@ func (csvEncoder) Trailer(dst []byte) []byte { return dst }
 func (csvEncoder) Append(dst []byte, b *event.Batch) []byte {
 	for i := range b.Events {
 		e := &b.Events[i]
-		for kinds := e.Kinds; kinds != 0; kinds &= kinds - 1 {
+		for kinds := e.Kinds & uint32(csvKinds); kinds != 0; kinds &= kinds - 1 {
 			e.Begin()
 			dst = append(dst, kind.Catalogue[bits.TrailingZeros32(kinds)].Name...)
 			for j := range csvColumns {

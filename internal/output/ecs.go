@@ -15,7 +15,7 @@ import (
 var ecs = Format{
 	Name:  "ecs",
 	Doc:   "Elastic Common Schema, with Packetbeat's DNS keys; alerts",
-	Kinds: kindMessages | kindUnanswered | kindAlerts,
+	Kinds: kindMessages | kindUnanswered | kindAlerts | kindLoss,
 	New:   func(Settings) (Encoder, error) { return &ecsEncoder{}, nil },
 }
 
@@ -43,6 +43,9 @@ const ecsVersion = "9.4.0"
 func (c *ecsEncoder) event(dst []byte, e *event.Event, k int) []byte {
 	if e.Class == event.ClassAlert {
 		return appendECSAlert(dst, e)
+	}
+	if e.Class == event.ClassLoss {
+		return appendECSLoss(dst, e)
 	}
 	m := &e.Msg
 	response := m.Flags.Response()
@@ -296,4 +299,28 @@ func ecsContainer(dst []byte, c *event.Container) []byte {
 		dst = append(closeJSON(jsonSet(dst, `"id":`, pod.UID), '}'), '}')
 	}
 	return dst
+}
+
+// appendECSLoss appends what dnshark says of itself: an event of the host.
+func appendECSLoss(dst []byte, e *event.Event) []byte {
+	l, name, typ := e.Loss, "loss_start", "start"
+	if l.Ends {
+		name, typ = "loss_end", "end"
+	}
+	dst = event.AppendTime(append(dst, `{"@timestamp":"`...), e.Time)
+	dst = append(append(dst, `","ecs":{"version":"`+ecsVersion+`"},"event":{"kind":"event","category":["host"],"type":["`...), typ...)
+	dst = append(append(dst, `"],"dataset":"dnshark.loss","provider":"dnshark","action":"`...), name...)
+	dst = event.AppendTime(append(dst, `","start":"`...), l.Start)
+	if l.Ends {
+		dst = event.AppendTime(append(dst, `","end":"`...), l.End)
+		dst = append(jsonNumber(dst, `","duration":`, uint64(max(l.Duration, 0))), `},"message":"`...)
+	} else {
+		dst = append(dst, `"},"message":"`...)
+	}
+	at := len(dst)
+	dst = event.AppendSafeUpTo(append(event.AppendSafeUpTo(dst, l.Where, maxShort), ' '), l.Name, maxShort)
+	dst = event.EscapeJSON(appendLost(append(dst, ": "...), l), at)
+	dst = event.FieldHost.Append(append(dst, `","host":{"name":`...), e)
+	dst = event.FieldLoss.Append(append(dst, `},"dnshark":{"loss":`...), e)
+	return append(dst, '}', '}', '\n')
 }

@@ -202,6 +202,7 @@ var (
 	kindPackets    = kinds("net_packet_ip") | kindTCP | kindUDP
 
 	kindAlerts = kinds(kind.SetAlerts)
+	kindLoss   = kinds(kind.SetLoss)
 
 	kindMessages = kindResponse | kindRequest | kindDNS // a message as it was seen
 )

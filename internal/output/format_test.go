@@ -242,7 +242,15 @@ func sample(t testing.TB) *event.Batch {
 			e.Host, e.Meta.Iface = "h\"\n", "\"\\"
 		}
 	}
-	all, err := kind.Parse([]string{kind.SetNetworkEvents, kind.SetAlerts})
+	// 20 and 21: what dnshark lost.
+	for _, ends := range []bool{false, true} {
+		e = b.Next()
+		at += 1_000_000
+		e.Time, e.Class = at, event.ClassLoss
+		e.Loss = &event.Loss{Ends: ends, Unfinished: ends, Where: "output", Name: "a", Start: at - 3e9, End: at - 1e9, Duration: 2e9,
+			Reason: []event.LossReason{{Name: "overflow", N: 7}, {Name: "refused"}, {Name: "damaged", N: 1}}}
+	}
+	all, err := kind.Parse([]string{kind.SetNetworkEvents, kind.SetAlerts, kind.SetLoss})
 	if err != nil {
 		t.Fatal(err)
 	}

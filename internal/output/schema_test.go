@@ -75,7 +75,7 @@ func tables(t *testing.T, line map[string]any, all map[string]map[string]string)
 
 func TestECS(t *testing.T) {
 	lines := jsonLines(t, whole(encoder(t, "ecs"), sample(t)))
-	lines = lines[:len(lines)-6] // without alerts
+	lines = lines[:len(lines)-8] // without alerts and losses
 	if len(lines) != 21 {
 		t.Fatalf("%d lines", len(lines))
 	}

@@ -121,6 +121,10 @@ func colourOf(e *event.Event) string {
 		return ""
 	case e.Class == event.ClassAlert:
 		return "\x1b[1;31m"
+	case e.Class == event.ClassLoss && !e.Loss.Ends:
+		return "\x1b[1;31m"
+	case e.Class == event.ClassLoss:
+		return ""
 	case e.Class == event.ClassUnanswered:
 		return "\x1b[31m"
 	case !e.Msg.Flags.Response():
@@ -162,6 +166,13 @@ func appendQuestion(dst []byte, e *event.Event, k *kind.Kind) []byte {
 		}
 		return event.AppendSafe(dst, e.Alert.Domain)
 	}
+	if e.Class == event.ClassLoss {
+		dst = event.AppendSafe(dst, e.Loss.Where)
+		if e.Loss.Name != "" {
+			dst = event.AppendSafe(append(dst, ' '), e.Loss.Name)
+		}
+		return dst
+	}
 	if len(e.Msg.Questions) == 0 {
 		return append(dst, '-')
 	}
@@ -181,6 +192,10 @@ func appendOutcome(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 		return append(dst, '-')
 	case e.Class == event.ClassAlert:
 		return append(append(dst, '!'), e.Alert.Severity.String()...)
+	case e.Class == event.ClassLoss && e.Loss.Ends:
+		return append(dst, "loss end"...)
+	case e.Class == event.ClassLoss:
+		return append(dst, "!loss"...)
 	case e.Class == event.ClassUnanswered:
 		return append(dst, "unanswered"...)
 	case !e.Msg.Flags.Response():
@@ -190,7 +205,7 @@ func appendOutcome(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 }
 
 func appendLatency(dst []byte, e *event.Event, _ *kind.Kind) []byte {
-	if e.Class == event.ClassAlert || e.Txn.State == event.StateNone || e.Txn.Latency < 0 {
+	if e.Class == event.ClassAlert || e.Class == event.ClassLoss || e.Txn.State == event.StateNone || e.Txn.Latency < 0 {
 		return append(dst, '-')
 	}
 	dst = strconv.AppendFloat(dst, float64(e.Txn.Latency)/1e6, 'f', 2, 64)
@@ -199,7 +214,7 @@ func appendLatency(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 
 func appendServer(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 	switch {
-	case e.Class == event.ClassAlert && !e.Alert.Server.IsValid():
+	case e.Class == event.ClassAlert && !e.Alert.Server.IsValid(), e.Class == event.ClassLoss:
 		return append(dst, '-')
 	case e.Class == event.ClassAlert:
 		return event.AppendAddr(dst, e.Alert.Server)
@@ -222,6 +237,9 @@ func appendAnswers(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 		}
 		return event.AppendSafeUpTo(append(dst, ": "...), a.Rule, maxPath)
 	}
+	if e.Class == event.ClassLoss {
+		return appendLost(dst, e.Loss)
+	}
 	if e.Msg.Broken != dnswire.None {
 		dst = append(append(append(dst, '['), e.Msg.Broken.String()...), "] "...)
 	}
@@ -238,6 +256,22 @@ func appendAnswers(dst []byte, e *event.Event, _ *kind.Kind) []byte {
 			dst = append(r.Type.Append(dst), ' ')
 		}
 		dst = e.Msg.AppendRData(dst, r)
+	}
+	return dst
+}
+
+// appendLost appends "lost 7 overflow, 2 refused in 1.5s".
+func appendLost(dst []byte, l *event.Loss) []byte {
+	before := "lost "
+	for i := range l.Reason {
+		if r := &l.Reason[i]; r.N > 0 {
+			dst = event.AppendUint(append(dst, before...), r.N)
+			dst = event.AppendSafe(append(dst, ' '), r.Name)
+			before = ", "
+		}
+	}
+	if l.Ends {
+		dst = append(append(dst, " in "...), time.Duration(l.Duration).Round(time.Millisecond).String()...)
 	}
 	return dst
 }
