@@ -85,6 +85,12 @@ func (o *options) open(t *sink.Target) (*sink.Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Given("fields") {
+		keys := strings.FieldsFunc(t.Text("fields"), func(r rune) bool { return strings.ContainsRune("+, ", r) })
+		if encoder, err = output.Allow(encoder, t.Format, keys); err != nil {
+			return nil, usagef("--output %s: %w", t, err)
+		}
+	}
 	out.Encoder = encoder
 	if t.Filter != "" {
 		if out.Filter, err = filter.Parse(t.Filter); err != nil {

@@ -121,6 +121,9 @@ type stateless interface {
 // OncePerEvent reports whether an encoder writes an event once, by however many
 // names it goes.
 func OncePerEvent(e Encoder) bool {
+	if a, cut := e.(*allowed); cut {
+		e = a.Encoder
+	}
 	_, ok := e.(interface{ oncePerEvent() })
 	return ok
 }

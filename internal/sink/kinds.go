@@ -45,6 +45,7 @@ var Kinds = []*Kind{
 var Common = []Option{
 	{"format", "format", "", "output format of events, see --help"},
 	{"filter", "expression", "", "only events for which this holds, see: dnshark fields"},
+	{"fields", "keys", "", "of formats of JSON lines only these keys and what is below them, as time+event+dns.rcode"},
 	{"name", "text", "", "name in counters and in event_id; default: its place among the outputs"},
 	{"queue", "size", "16MB", "how much may wait; what is more is dropped and counted"},
 	{"linger", "time", "200ms", "for how long events are gathered"},
