@@ -82,7 +82,7 @@ func TestMeasure(t *testing.T) {
 		e := b.Next()
 		e.Msg.Unpack(b.Hold(raw))
 		e.Kinds, e.Txn.State = 1, event.StateAnswered
-		e.Time = storetest.Noon.UnixNano() + int64(i)*int64(72*time.Hour)/int64(events)
+		e.Time = storetest.Noon.UnixNano() + int64(i)*(int64(72*time.Hour)/int64(events))
 		e.Meta.SrcIP, e.Meta.DstIP = netip.AddrFrom4([4]byte{192, 0, 2, 53}), netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(60))})
 		e.Asker = askers[n%12]
 		if len(b.Events) == 256 {
@@ -120,6 +120,11 @@ func TestMeasure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	var free int64
+	if err := db.QueryRow(`SELECT freelist_count * page_size FROM pragma_freelist_count(), pragma_page_size()`).Scan(&free); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&out, "| octets per tuple of free pages | %.1f |\n", float64(free)/float64(c.Tuples))
 	tables, err := db.Query(`SELECT name, sum(pgsize) FROM dbstat GROUP BY name HAVING sum(pgsize) > 100000 ORDER BY 2 DESC`)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		return 0, err
 	}
 	for _, statement := range []string{
-		fmt.Sprintf(`DELETE FROM ranked WHERE CASE WHEN what / 2 IN (%d, %d) THEN value IN (`+names+`) ELSE `, Names, NXDomain) + fmt.Sprintf(isOrUnder, "value") + ` END`,
+		`DELETE FROM ranked WHERE ` + fmt.Sprintf(isOrUnder, "value"),
 		`DELETE FROM below WHERE name IN (` + names + `)`,
 		`DELETE FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name"),
 		`DELETE FROM sensor WHERE name = @sensor`,

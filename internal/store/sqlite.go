@@ -154,6 +154,13 @@ CREATE TABLE records (
 	data BLOB NOT NULL,
 	PRIMARY KEY (name, low)
 ) WITHOUT ROWID;
+CREATE TABLE counted (
+	what INTEGER NOT NULL,    -- as in ranked, which has all but names
+	start INTEGER NOT NULL,
+	low INTEGER NOT NULL,     -- the first id
+	data BLOB NOT NULL,
+	PRIMARY KEY (what, start, low)
+) WITHOUT ROWID;
 CREATE TABLE total (
 	tuples INTEGER NOT NULL
 );
@@ -287,7 +294,42 @@ func convert2(tx *sql.Tx) error {
 	if err := w.finishRecords(); err != nil {
 		return err
 	}
-	_, err = tx.Exec(`INSERT OR IGNORE INTO target SELECT target, name FROM tuple2 WHERE target IS NOT NULL`)
+	if _, err := tx.Exec(`INSERT OR IGNORE INTO target SELECT target, name FROM tuple2 WHERE target IS NOT NULL`); err != nil {
+		return err
+	}
+	return convertRanked2(w)
+}
+
+// convertRanked2 packs how often names were asked for.
+func convertRanked2(w *writing) error {
+	if err := w.prepareCounted(); err != nil {
+		return err
+	}
+	rows, err := w.tx.Query(`SELECT what, start, value, count FROM ranked WHERE what / 2 IN (?, ?) ORDER BY what, start, value`, Names, NXDomain)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var what, start int64
+	var list []counts
+	for rows.Next() {
+		var ofWhat, ofStart int64
+		var c counts
+		if err := rows.Scan(&ofWhat, &ofStart, &c.id, &c.count); err != nil {
+			return err
+		}
+		if ofWhat != what || ofStart != start {
+			if err := w.writeCounted(int(what), start, list); err != nil {
+				return err
+			}
+			what, start, list = ofWhat, ofStart, list[:0]
+		}
+		list = append(list, c)
+	}
+	if err := errors.Join(rows.Err(), w.writeCounted(int(what), start, list)); err != nil {
+		return err
+	}
+	_, err = w.tx.Exec(`DELETE FROM ranked WHERE what / 2 IN (?, ?)`, Names, NXDomain)
 	return err
 }
 
@@ -467,8 +509,10 @@ func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	for what := range 2 * int(numWhat) {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM ranked WHERE what = ? AND start < ?`, what, w.before/hour); err != nil {
-			return err
+		for _, table := range []string{"ranked", "counted"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE what = ? AND start < ?`, what, w.before/hour); err != nil {
+				return err
+			}
 		}
 	}
 	_, err := tx.ExecContext(ctx, `PRAGMA incremental_vacuum(5000)`)
@@ -550,17 +594,14 @@ func (s *sqlite) Top(ctx context.Context, w What, r Range, n int) ([]Ranked, err
 	if firstDay >= lastDay {
 		firstDay, lastDay = since, since
 	}
-	query := `SELECT value, sum(count) AS n FROM (
+	if w.isName() {
+		return s.topNames(ctx, w, since, firstDay, lastDay, until, n)
+	}
+	return s.ranked(ctx, `SELECT value, sum(count) AS n, 0 FROM (
 		SELECT value, count FROM ranked WHERE what = ?1 + 1 AND start >= ?3 AND start < ?4
 		UNION ALL SELECT value, count FROM ranked WHERE what = ?1 AND start >= ?2 AND start < ?3
 		UNION ALL SELECT value, count FROM ranked WHERE what = ?1 AND start >= ?4 AND start <= ?5
-		) GROUP BY value ORDER BY n DESC, `
-	if w.isName() {
-		query = `SELECT name, n, 0 FROM (` + query + `value LIMIT ?6 + 100) JOIN name ON id = value ORDER BY n DESC, name LIMIT ?6`
-	} else {
-		query = `SELECT value, n, 0 FROM (` + query + `value LIMIT ?6)`
-	}
-	return s.ranked(ctx, query, 2*int(w), since, firstDay, lastDay, until, n)
+		) GROUP BY value ORDER BY n DESC, value LIMIT ?6`, 2*int(w), since, firstDay, lastDay, until, n)
 }
 
 // New implements Store.

@@ -25,6 +25,7 @@ type writing struct {
 	rows   []row
 
 	find, put                 *sql.Stmt
+	findCounted, putCounted   *sql.Stmt
 	key                       []byte
 	old, new                  []record
 	addresses, targets, asked []link
@@ -347,13 +348,12 @@ func (w *writing) finishRecords() error {
 	return err
 }
 
-// rank is a row of ranked.
+// rank is a row of ranked, or of counted in the making.
 type rank struct {
 	what  int
 	start int64
-	id    int64 // of a name
-	text  string
-	count int64
+	counts
+	text string // where it is no name's id
 }
 
 func (r *rank) compare(o *rank) int {
@@ -362,12 +362,15 @@ func (r *rank) compare(o *rank) int {
 
 func (w *writing) writeRanked(a *Aggregate) error {
 	upsert, err := w.prepare(`INSERT INTO ranked (what, start, value, count) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count`)
+	if err == nil {
+		err = w.prepareCounted()
+	}
 	if err != nil {
 		return err
 	}
 	list := make([]rank, 0, 2*len(a.ranked.entries))
 	for h := range a.Ranked {
-		r := rank{what: 2 * int(h.What), start: h.Start / hour, count: h.Count}
+		r := rank{what: 2 * int(h.What), start: h.Start / hour, counts: counts{count: h.Count}}
 		if h.What.isName() {
 			r.id = w.names[w.nameAt[h.Value]].id
 		} else {
@@ -379,15 +382,20 @@ func (w *writing) writeRanked(a *Aggregate) error {
 	}
 	slices.SortFunc(list, func(a, b rank) int { return a.compare(&b) })
 	for len(list) > 0 {
-		r := list[0]
-		for list = list[1:]; len(list) > 0 && list[0].compare(&r) == 0; list = list[1:] {
-			r.count += list[0].count
+		first, names := list[0], []counts(nil)
+		for ; len(list) > 0 && list[0].id != 0 && list[0].what == first.what && list[0].start == first.start; list = list[1:] {
+			names = append(names, list[0].counts)
 		}
-		var value any = r.id
-		if r.id == 0 {
-			value = []byte(r.text)
+		if len(names) > 0 {
+			if err := w.writeCounted(first.what, first.start, names); err != nil {
+				return err
+			}
+			continue
 		}
-		if _, err := upsert.ExecContext(w.ctx, r.what, r.start, value, r.count); err != nil {
+		for list = list[1:]; len(list) > 0 && list[0].compare(&first) == 0; list = list[1:] {
+			first.count += list[0].count
+		}
+		if _, err := upsert.ExecContext(w.ctx, first.what, first.start, []byte(first.text), first.count); err != nil {
 			return err
 		}
 	}
