@@ -75,6 +75,8 @@ type Log struct {
 	size    int64
 	period  int64 // of the segment's first block
 	looked  time.Time
+	opened  time.Time            // by the wall clock
+	passed  func() time.Duration // since then, whatever becomes of that clock
 }
 
 // Open opens the log in dir for writing, and makes both when they do not exist.
@@ -88,9 +90,11 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	l := &Log{
 		Reader: &Reader{dir: dir, segments: map[string]*segment{}}, options: o,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), shutdown: make(chan struct{}),
+		opened: time.Now(),
+		wake:   make(chan struct{}, 1), done: make(chan struct{}), shutdown: make(chan struct{}),
 	}
 	l.room.L = &l.mu
+	l.passed = func() time.Duration { return time.Since(l.opened) }
 	var err error
 	if l.packer, err = newPacker(); err != nil {
 		return nil, err
@@ -360,7 +364,8 @@ func (l *Log) remove() error {
 	if err != nil {
 		return err
 	}
-	total := l.end
+	// By the time that has passed since: nothing becomes old because somebody sets the clock.
+	now, total := l.opened.Add(l.passed()), l.end
 	files := make([]os.FileInfo, len(names))
 	for i, name := range names {
 		if files[i], err = os.Stat(filepath.Join(l.dir, name)); err != nil {
@@ -370,7 +375,7 @@ func (l *Log) remove() error {
 	}
 	for i, name := range names {
 		large := l.options.MaxSize > 0 && total > l.options.MaxSize
-		old := l.options.MaxAge > 0 && time.Since(files[i].ModTime()) > l.options.MaxAge
+		old := l.options.MaxAge > 0 && now.Sub(files[i].ModTime()) > l.options.MaxAge
 		if !old && !large {
 			return nil
 		}

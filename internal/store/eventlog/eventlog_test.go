@@ -279,6 +279,42 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// A clock that is set a year forward, or back, makes nothing old.
+func TestClockJump(t *testing.T) {
+	for _, years := range []int{1, -1} {
+		dir := t.TempDir()
+		l := openLog(t, dir, Options{MaxAge: time.Hour})
+		// It was opened ten minutes ago, when the clock was still right; files that were
+		// written since then have both times.
+		right := time.Now().AddDate(-years, 0, 0)
+		l.commit.Lock()
+		l.opened, l.passed = right.Add(-10*time.Minute), func() time.Duration { return 10 * time.Minute }
+		l.commit.Unlock()
+		var want []string
+		for i, at := range []time.Time{right.Add(-5 * time.Minute), time.Now()} {
+			line := sample(at, fmt.Sprintf("n%d.test", i), "192.0.2.1", "curl")
+			want = append(want, line)
+			add(t, l, line)
+			l.block(t)
+			names, err := segmentNames(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(filepath.Join(dir, names[len(names)-1]), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.commit.Lock()
+		err := l.remove()
+		l.commit.Unlock()
+		if got := find(t, l, Query{}); err != nil || len(got) != len(want) {
+			t.Errorf("%d years: %v, %d of %d events are left", years, err, len(got), len(want))
+		}
+		l.Close()
+	}
+	t.Log("a clock that was set a year forward and back: 0 of 4 events removed")
+}
+
 // What a killed program said to be written is there, once and in order.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("EVENTLOG_KILL"); dir != "" {
