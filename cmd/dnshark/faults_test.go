@@ -110,6 +110,7 @@ func TestLiveDiskFaults(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	slowest, missed, faults := time.Duration(0), uint64(0), 0
 	for i, c := range []struct {
 		name, options string
 		// hurt returns what makes it well again.
@@ -232,10 +233,12 @@ func TestLiveDiskFaults(t *testing.T) {
 			if err := store.Verify(t.Context(), filepath.Join(disk, "history")); err != nil {
 				t.Errorf("the history: %v", err)
 			}
+			slowest, missed, faults = max(slowest, healed), missed+failed, faults+1
 			t.Logf("%s: %d asked, %d delivered of it during the fault; history missed %d and counted them; works again after %v",
 				c.name, asked.Load(), during, failed, healed.Round(time.Millisecond))
 		})
 	}
+	t.Logf("%d faults: capture and delivery went on, history missed %d events and counted them, all worked again within %v", faults, missed, slowest.Round(time.Millisecond))
 }
 
 // inject makes system calls of a process fail until the returned function is called.

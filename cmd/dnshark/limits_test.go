@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,13 +14,48 @@ import (
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
-// Every capture that was made to break readers is read with 64 file descriptors
+// hostileMessages writes every message that was made to break readers to a capture.
+func hostileMessages(t *testing.T) (path string, n int) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "messages.pcap")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	capture, err := testkit.NewCapture(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, client := netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("192.0.2.1:4000")
+	err = filepath.WalkDir(testkit.Corpus(t, "hostile"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Base(filepath.Dir(path)) != "msg" {
+			return err
+		}
+		message, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		n++
+		return capture.UDP(int64(n)*1e6, server, client, message[:min(len(message), 65000)])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, n
+}
+
+// Every capture and message that was made to break readers is read with 64 file descriptors
 // and 256 MiB of memory.
 func TestHostileWithinLimits(t *testing.T) {
 	const descriptors, memory = 64, 256 << 20
 	captures, err := filepath.Glob(filepath.Join(testkit.Corpus(t, "hostile"), "synthetic", "pcap", "*"))
 	if err != nil || len(captures) == 0 {
 		t.Fatalf("%v, %d captures", err, len(captures))
+	}
+	messages, n := hostileMessages(t)
+	if captures = append(captures, messages); n < 100 {
+		t.Fatalf("%d messages", n)
 	}
 	cgroup := testkit.Cgroup(t, "memory", "limits")
 	if err := os.WriteFile(filepath.Join(cgroup, "memory.limit_in_bytes"), []byte(strconv.Itoa(memory)), 0); err != nil {
@@ -40,5 +77,5 @@ func TestHostileWithinLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	peak, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	t.Logf("%d captures with %d descriptors, at most %d MiB in use, files' pages included", len(captures), descriptors, peak>>20)
+	t.Logf("%d captures and %d messages with %d descriptors, at most %d MiB in use, files' pages included", len(captures)-1, n, descriptors, peak>>20)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -77,7 +78,7 @@ func (c *collector) set(down bool, slow time.Duration) {
 	c.down, c.slow = down, slow
 }
 
-// feed writes numbered answers to a capture until that is closed. It returns when
+// feed writes numbered questions and their answers to a capture until that is closed. It returns when
 // each was written.
 func feed(t testing.TB, w io.Writer, first int) (sent []time.Time) {
 	q := new(dns.Msg)
@@ -85,13 +86,20 @@ func feed(t testing.TB, w io.Writer, first int) (sent []time.Time) {
 	for n := first; err == nil; n++ {
 		q.SetQuestion(fmt.Sprintf("n%d.t.test.", n), dns.TypeA)
 		q.Response = true
+		q.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IP{192, 0, 2, 1}}}
 		message, packErr := q.Pack()
 		if packErr != nil {
 			t.Error(packErr)
 			return sent
 		}
 		src, dst := netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("192.0.2.1:4000")
-		if err = capture.UDP(int64(n)*1e6, src, dst, message); err == nil {
+		q.Response, q.Answer = false, nil
+		question, _ := q.Pack()
+		err = capture.UDP(int64(n+1)*1e6-1, dst, src, question)
+		if err == nil {
+			err = capture.UDP(int64(n+1)*1e6, src, dst, message)
+		}
+		if err == nil {
 			sent = append(sent, time.Now())
 		}
 		if n%5 == 0 {
@@ -134,6 +142,21 @@ func (uncounted) Stored(uint64)  {}
 func (uncounted) Dropped(uint64) {}
 func (uncounted) Damaged(uint64) {}
 
+// inHistory returns how many names a history has, 0 where there is none yet.
+func inHistory(t testing.TB, dir string) int64 {
+	t.Helper()
+	s, err := store.OpenReader(dir)
+	if err != nil {
+		return 0
+	}
+	defer s.Close()
+	c, err := s.Counts(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return int64(c.Names)
+}
+
 // TestKilled kills dnshark again and again, while it reads numbered events and
 // posts them through a spool. DNSHARK_KILLS says how often.
 func TestKilled(t *testing.T) {
@@ -166,7 +189,7 @@ func TestKilled(t *testing.T) {
 	}
 	var runs []run
 	committed := map[string]bool{}
-	next := 0
+	next, inStore := 0, int64(0)
 	for k := range kills {
 		after := time.Duration(5+rand.N(longest-5)) * time.Millisecond
 		receiver.set(k%5 == 1, time.Duration(k%4)*time.Millisecond)
@@ -204,6 +227,11 @@ func TestKilled(t *testing.T) {
 		runs = append(runs, r)
 		if entries, err := os.ReadDir(filepath.Join(dir, "json")); err == nil && len(entries) > 0 {
 			maps.Copy(committed, inSpool(t, filepath.Join(dir, "json")))
+		}
+		if n := inHistory(t, history); n < inStore {
+			t.Errorf("the history had %d names and has %d after kill %d", inStore, n, k)
+		} else {
+			inStore = n
 		}
 	}
 
@@ -254,11 +282,11 @@ func TestKilled(t *testing.T) {
 	if err := store.Verify(t.Context(), history); err != nil {
 		t.Errorf("the history after %d kills: %v", kills, err)
 	}
-	if len(got) == 0 || len(committed) == 0 {
-		t.Error("nothing was delivered, or nothing was ever in the spool")
+	if len(got) == 0 || len(committed) == 0 || inStore == 0 {
+		t.Error("nothing was delivered, or nothing was ever in the spool or in the history")
 	}
-	t.Logf("%d kills: %d events sent, %d delivered, %d of them were in the spool at a kill, %d came twice, %d not yet gathered",
-		kills, next, len(got), len(committed), receiver.again, cut)
+	t.Logf("%d kills: %d events sent, %d delivered, %d of them were in the spool at a kill, %d came twice, %d not yet gathered; %d names in the history, never fewer",
+		kills, next, len(got), len(committed), receiver.again, cut, inStore)
 }
 
 // TestHangup: a service opens a file that was moved away at once on SIGHUP.

@@ -74,6 +74,7 @@ func TestEpisode(t *testing.T) {
 	if told := w.after(every); len(told) != 1 || told[0].Count() != 1 {
 		t.Errorf("told %+v of a second episode, want 1 lost", told)
 	}
+	t.Logf("25 losses in 2 s: one loss_start, one loss_end with %d overflow and %d refused in %v", end.Reason[0].N, end.Reason[1].N, time.Duration(end.Duration))
 	if w.stage.Told != 3 {
 		t.Errorf("counted %d events, want 3", w.stage.Told)
 	}
