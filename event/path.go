@@ -91,15 +91,23 @@ var Paths = slices.Concat(
 )
 
 var metadataPaths = []*Path{
-	{Name: "metadata.src_ip", Kind: KindAddr, Doc: "source IP address", Addr: func(e *Event, _ int) netip.Addr { return e.Meta.SrcIP }},
-	{Name: "metadata.dst_ip", Kind: KindAddr, Doc: "destination IP address", Addr: func(e *Event, _ int) netip.Addr { return e.Meta.DstIP }},
-	{Name: "metadata.src_port", Kind: KindNumber, Doc: "source port", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.SrcPort) }},
-	{Name: "metadata.dst_port", Kind: KindNumber, Doc: "destination port", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.DstPort) }},
-	{Name: "metadata.protocol", Kind: KindNumber, Doc: "IP protocol: 17 is UDP, 6 is TCP", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.Protocol) }},
-	{Name: "metadata.packet_len", Kind: KindNumber, Doc: "IP total length in octets", Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.PacketLen) }},
-	{Name: "metadata.iface", Kind: KindText, Doc: "network interface", Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Meta.Iface) }},
+	{Name: "metadata.src_ip", Kind: KindAddr, Doc: "source IP address", Count: onePacket, Addr: func(e *Event, _ int) netip.Addr { return e.Meta.SrcIP }},
+	{Name: "metadata.dst_ip", Kind: KindAddr, Doc: "destination IP address", Count: onePacket, Addr: func(e *Event, _ int) netip.Addr { return e.Meta.DstIP }},
+	{Name: "metadata.src_port", Kind: KindNumber, Doc: "source port", Count: onePacket, Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.SrcPort) }},
+	{Name: "metadata.dst_port", Kind: KindNumber, Doc: "destination port", Count: onePacket, Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.DstPort) }},
+	{Name: "metadata.protocol", Kind: KindNumber, Doc: "IP protocol: 17 is UDP, 6 is TCP", Count: onePacket, Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.Protocol) }},
+	{Name: "metadata.packet_len", Kind: KindNumber, Doc: "IP total length in octets", Count: onePacket, Number: func(e *Event, _ int) uint64 { return uint64(e.Meta.PacketLen) }},
+	{Name: "metadata.iface", Kind: KindText, Doc: "network interface", Count: onePacket, Text: func(dst []byte, e *Event, _ int) []byte { return AppendSafe(dst, e.Meta.Iface) }},
 	{Name: "client.ip", Kind: KindAddr, Doc: "address of the end that asks", Count: oneMessage, Addr: func(e *Event, _ int) netip.Addr { return e.end(true) }},
 	{Name: "server.ip", Kind: KindAddr, Doc: "address of the end that answers", Count: oneMessage, Addr: func(e *Event, _ int) netip.Addr { return e.end(false) }},
+}
+
+// onePacket counts the packets behind an event.
+func onePacket(e *Event) int {
+	if e.Class == ClassLoss {
+		return 0
+	}
+	return 1
 }
 
 // end returns the address of the client or of the server.
