@@ -2,13 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 )
 
 // removeRecords removes what was last seen before a time from names of these ids. Of a
 // tuple that was seen since, it forgets who asked before.
-func removeRecords(ctx context.Context, tx *sql.Tx, before, from, to int64) error {
+func removeRecords(ctx context.Context, tx database, before, from, to int64) error {
 	return rewrite(ctx, tx, from, to, func(_ int64, list []record) []record {
 		kept := list[:0:0]
 		for len(list) > 0 {
@@ -42,7 +41,7 @@ func removeRecords(ctx context.Context, tx *sql.Tx, before, from, to int64) erro
 
 // rewrite gives each name of these ids with its records to f, which returns what
 // stays, in order; it must leave the list it is given alone.
-func rewrite(ctx context.Context, tx *sql.Tx, from, to int64, f func(name int64, list []record) []record) error {
+func rewrite(ctx context.Context, tx database, from, to int64, f func(name int64, list []record) []record) error {
 	rows, err := tx.QueryContext(ctx, `SELECT name, tuples, data FROM records WHERE name >= ? AND name < ? ORDER BY name, low`, from, to)
 	if err != nil {
 		return err
@@ -88,7 +87,7 @@ func rewrite(ctx context.Context, tx *sql.Tx, from, to int64, f func(name int64,
 }
 
 // replace puts what stays of a name's records in the place of what there was.
-func replace(ctx context.Context, tx *sql.Tx, name, tuples int64, before, after []record) error {
+func replace(ctx context.Context, tx database, name, tuples int64, before, after []record) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM records WHERE name = ?`, name); err != nil {
 		return err
 	}

@@ -305,7 +305,7 @@ func convertRanked2(w *writing) error {
 	if err := w.prepareCounted(); err != nil {
 		return err
 	}
-	rows, err := w.tx.Query(`SELECT what, start, value, count FROM ranked WHERE what / 2 IN (?, ?) ORDER BY what, start, value`, Names, NXDomain)
+	rows, err := w.tx.QueryContext(w.ctx, `SELECT what, start, value, count FROM ranked WHERE what / 2 IN (?, ?) ORDER BY what, start, value`, Names, NXDomain)
 	if err != nil {
 		return err
 	}
@@ -329,7 +329,7 @@ func convertRanked2(w *writing) error {
 	if err := errors.Join(rows.Err(), w.writeCounted(int(what), start, list)); err != nil {
 		return err
 	}
-	_, err = w.tx.Exec(`DELETE FROM ranked WHERE what / 2 IN (?, ?)`, Names, NXDomain)
+	_, err = w.tx.ExecContext(w.ctx, `DELETE FROM ranked WHERE what / 2 IN (?, ?)`, Names, NXDomain)
 	return err
 }
 
@@ -458,28 +458,43 @@ func migrate(db *sql.DB) error {
 func (s *sqlite) Close() error { return s.db.Close() }
 
 func (s *sqlite) Write(ctx context.Context, a *Aggregate) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	w := &s.writing
-	w.begin(ctx, tx)
-	if err := errors.Join(w.write(a), w.close()); err != nil {
+	defer conn.Close()
+	// In a sql.Tx, or with a context that can end, every row that is read costs a goroutine.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if time.Since(s.removed) >= removeEvery {
-		if err := s.remove(ctx, tx); err != nil {
-			return err
-		}
+	w := &s.writing
+	w.begin(ctx, conn)
+	err = errors.Join(w.write(a), w.close())
+	if err == nil && time.Since(s.removed) >= removeEvery {
+		err = s.remove(ctx, conn)
 	}
-	return tx.Commit()
+	if err == nil {
+		_, err = conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		conn.ExecContext(ctx, "ROLLBACK") // a disk that is full may have done it already
+	}
+	return err
+}
+
+// database is a transaction, or a connection in one.
+type database interface {
+	PrepareContext(context.Context, string) (*sql.Stmt, error)
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+	QueryRowContext(context.Context, string, ...any) *sql.Row
 }
 
 // remove removes some of what is too old, or of what was not seen for longest
 // where the file is too large. An index over when things were last seen would cost
 // more than all else at each event, so tables are swept in the order of their ids.
-func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
+func (s *sqlite) remove(ctx context.Context, tx database) error {
 	s.removed = time.Now()
 	w := &s.sweep
 	if w.next == 0 {
@@ -521,7 +536,7 @@ func (s *sqlite) remove(ctx context.Context, tx *sql.Tx) error {
 
 // removeNames removes names of these ids that were not seen since before, when all
 // that refers to them is no younger.
-func removeNames(ctx context.Context, tx *sql.Tx, before, from, to int64) error {
+func removeNames(ctx context.Context, tx database, before, from, to int64) error {
 	rows, err := tx.QueryContext(ctx, `DELETE FROM name WHERE id >= ? AND id < ? AND last < ? RETURNING name`, from, to, before)
 	if err != nil {
 		return err
@@ -551,7 +566,7 @@ type sweep struct {
 }
 
 // cutoff returns before which time things are removed, 0 when nothing is.
-func (s *sqlite) cutoff(ctx context.Context, tx *sql.Tx) (before int64, err error) {
+func (s *sqlite) cutoff(ctx context.Context, tx database) (before int64, err error) {
 	if s.options.Age > 0 {
 		// By the time that has passed since: nothing becomes old because somebody sets the clock.
 		before = s.opened.Add(time.Since(s.opened)).Add(-s.options.Age).UnixNano()

@@ -17,7 +17,7 @@ import (
 // order of its keys: neighbours are then on one page.
 type writing struct {
 	ctx        context.Context
-	tx         *sql.Tx
+	tx         database
 	statements []*sql.Stmt
 
 	names  []name
@@ -33,7 +33,7 @@ type writing struct {
 }
 
 // begin empties all lists. Their memory is used again, after a crowd it is given back.
-func (w *writing) begin(ctx context.Context, tx *sql.Tx) {
+func (w *writing) begin(ctx context.Context, tx database) {
 	if cap(w.rows) > 4*len(w.rows) {
 		*w = writing{}
 	}
