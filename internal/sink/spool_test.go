@@ -118,7 +118,7 @@ func closes(t testing.TB, s Stats) {
 func TestSpoolWhileSinkIsAway(t *testing.T) {
 	for _, hangs := range []bool{false, true} {
 		dir, s := t.TempDir(), &server{down: true, hangs: hangs}
-		const limit, per, blocks = 16 << 20, 100, 1200 // of 25 KB each
+		const limit, per, blocks = 8 << 20, 100, 1200 // of 25 KB each
 		q := newTestSpool(t, s, 16<<20, false, dir, limit)
 		var slowest time.Duration
 		begin := time.Now()
