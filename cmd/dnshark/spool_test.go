@@ -282,6 +282,9 @@ func TestKilled(t *testing.T) {
 	if err := store.Verify(t.Context(), history); err != nil {
 		t.Errorf("the history after %d kills: %v", kills, err)
 	}
+	if inStore < int64(len(got)/2) {
+		t.Errorf("%d names in the history, of %d", inStore, len(got))
+	}
 	if len(got) == 0 || len(committed) == 0 || inStore == 0 {
 		t.Error("nothing was delivered, or nothing was ever in the spool or in the history")
 	}
