@@ -363,7 +363,7 @@ func Open(dir string, o Options) (Store, error) {
 		return nil, err
 	}
 	f.Close()
-	// In memory, because the sandbox lets nobody make files elsewhere.
+	// What it sets aside stays in memory: the sandbox lets it make files here alone.
 	// A crash of the program loses nothing that was committed; one of the machine
 	// may lose the last seconds (synchronous=normal).
 	db, err := open(path, "rwc", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(normal)", "temp_store(memory)", "busy_timeout(10000)", "cache_size(-32000)", "journal_size_limit(67108864)")
