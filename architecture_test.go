@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"internal/testkit/asker":   {},
 	"packaging/licences":       {},
 
-	"internal/store/clickhouse": {"dnswire", "event", "internal/store"},
+	"internal/store/clickhouse": {"dnswire", "event", "internal/store", "internal/store/eventlog"},
 	"internal/store/storetest":  {"dnswire", "event", "internal/store"},
 }
 
