@@ -5,7 +5,9 @@
 -- have more columns than the table, but the history needs those that its views name. Names and data are escaped
 -- text (RFC 1035, \DDD); "json" is the whole event. "answers" is the data of records of the answer section,
 -- answer_names and answer_types their owners and types, with the class before the type if it is not IN; zone is the
--- owner of the first SOA or NS record of the authority section.
+-- owner of the first SOA or NS record of the authority section. Of an alert, client is who it is about, server who
+-- answers, domain what it is about, and incident what its updates have in common. server_comm and the others are of the
+-- process that answered here. name_key is the name to look for, its labels from the last to the first.
 CREATE TABLE dnshark
 (
     event_id       String CODEC(ZSTD),
@@ -41,12 +43,21 @@ CREATE TABLE dnshark
     image          LowCardinality(String),
     pod            LowCardinality(String),
     namespace      LowCardinality(String),
+    server_comm    LowCardinality(String),
+    server_exe     LowCardinality(String),
+    server_container String CODEC(ZSTD),
+    incident       String CODEC(ZSTD),
+    severity       LowCardinality(String),
+    domain         String CODEC(ZSTD),
     json           String CODEC(ZSTD(3)),
+    name_key       String MATERIALIZED concat(arrayStringConcat(arrayReverse(extractAll(lower(if(qname = '', domain, qname)), '((?:[^.\\\\]|\\\\.)+)')), '\0'), '\0') CODEC(ZSTD),
+    INDEX event_index event TYPE set(100) GRANULARITY 4,
+    INDEX owners_index answer_names TYPE bloom_filter GRANULARITY 4,
     INDEX answers_index answers TYPE bloom_filter GRANULARITY 4
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMMDD(time)
-ORDER BY (qname, time)
+ORDER BY (toStartOfHour(time), name_key, time)
 TTL toDateTime(time) + INTERVAL 30 DAY
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000;
 

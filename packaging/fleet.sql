@@ -5,7 +5,9 @@
 -- have more columns than the table, but the history needs those that its views name. Names and data are escaped
 -- text (RFC 1035, \DDD); "json" is the whole event. "answers" is the data of records of the answer section,
 -- answer_names and answer_types their owners and types, with the class before the type if it is not IN; zone is the
--- owner of the first SOA or NS record of the authority section.
+-- owner of the first SOA or NS record of the authority section. Of an alert, client is who it is about, server who
+-- answers, domain what it is about, and incident what its updates have in common. server_comm and the others are of the
+-- process that answered here. name_key is the name to look for, its labels from the last to the first.
 CREATE TABLE dnshark
 (
     event_id       String CODEC(ZSTD),
@@ -41,12 +43,21 @@ CREATE TABLE dnshark
     image          LowCardinality(String),
     pod            LowCardinality(String),
     namespace      LowCardinality(String),
+    server_comm    LowCardinality(String),
+    server_exe     LowCardinality(String),
+    server_container String CODEC(ZSTD),
+    incident       String CODEC(ZSTD),
+    severity       LowCardinality(String),
+    domain         String CODEC(ZSTD),
     json           String CODEC(ZSTD(3)),
+    name_key       String MATERIALIZED concat(arrayStringConcat(arrayReverse(extractAll(lower(if(qname = '', domain, qname)), '((?:[^.\\\\]|\\\\.)+)')), '\0'), '\0') CODEC(ZSTD),
+    INDEX event_index event TYPE set(100) GRANULARITY 4,
+    INDEX owners_index answer_names TYPE bloom_filter GRANULARITY 4,
     INDEX answers_index answers TYPE bloom_filter GRANULARITY 4
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMMDD(time)
-ORDER BY (qname, time)
+ORDER BY (toStartOfHour(time), name_key, time)
 TTL toDateTime(time) + INTERVAL 30 DAY
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000;
 
@@ -142,6 +153,8 @@ WITH
         metadata Tuple(src_ip String, dst_ip String, src_port UInt16, dst_port UInt16, protocol UInt8),
         dns Tuple(id UInt16, opcode String, rcode String, flags Array(String), questions Array(Tuple(name String, type String)),
             answer Array(Tuple(name String, type String, class String, data Nullable(String))), authority Array(Tuple(name String, type String))),
+        alert Tuple(id String, severity String, domain String, src String, server String),
+        server_process Tuple(comm String, exe String, container Tuple(id String)),
         transaction Tuple(state String, latency_us Nullable(UInt64)),
         process Tuple(attribution String, pid UInt32, uid Nullable(UInt32), user String, comm String, exe String, unit String,
             container Tuple(id String, name String, image String, pod Tuple(name String, namespace String))))') AS e,
@@ -153,9 +166,9 @@ SELECT
     e.event AS event,
     e.host AS host,
     e.observer AS observer,
-    if(response, e.metadata.dst_ip, e.metadata.src_ip) AS client,
+    multiIf(e.alert.id != '', e.alert.src, response, e.metadata.dst_ip, e.metadata.src_ip) AS client,
     if(response, e.metadata.dst_port, e.metadata.src_port) AS client_port,
-    if(response, e.metadata.src_ip, e.metadata.dst_ip) AS server,
+    multiIf(e.alert.id != '', e.alert.server, response, e.metadata.src_ip, e.metadata.dst_ip) AS server,
     if(response, e.metadata.src_port, e.metadata.dst_port) AS server_port,
     e.metadata.protocol AS protocol,
     e.dns.id AS id,
@@ -181,5 +194,11 @@ SELECT
     e.process.container.image AS image,
     e.process.container.pod.name AS pod,
     e.process.container.pod.namespace AS namespace,
+    e.server_process.comm AS server_comm,
+    e.server_process.exe AS server_exe,
+    e.server_process.container.id AS server_container,
+    e.alert.id AS incident,
+    e.alert.severity AS severity,
+    e.alert.domain AS domain,
     json
 FROM dnshark_queue;

@@ -30,6 +30,7 @@ type storeOptions struct {
 	size       int64 // MiB
 	eventsAge  string
 	eventsSize int64 // MiB
+	viewed     bool  // the store makes the history of events that an output sends
 }
 
 func (s *storeOptions) add(f *pflag.FlagSet) {
@@ -97,7 +98,7 @@ func (o *options) openStore(r *reporter, live bool, stages *[]line.Stage) (finis
 		return nothing, err
 	}
 	recent, err := o.history.parseEvents()
-	if err != nil || o.history.dir == "" {
+	if err != nil || o.history.dir == "" || o.history.viewed {
 		return nothing, err
 	}
 	s, err := o.openHistory(settings, true)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,10 @@ func runServe(ctx context.Context, o *options, s *serving) error {
 	s.log = o.logger("serve")
 	if !s.noCapture {
 		o.serve = s
-		var err error
+		err := o.eventsOutput(ctx)
+		if err != nil {
+			return err
+		}
 		if capture, err = o.serveSource(s.files); err != nil {
 			return err
 		}
@@ -147,6 +151,10 @@ func (o *options) readEvents(ctx context.Context) (events web.Events, closeEvent
 	nothing := func() error { return nil }
 	if o.history.remote() {
 		remote, err := clickhouse.OpenEvents(ctx, o.history.dir)
+		if errors.Is(err, clickhouse.ErrOldTable) { // the history is another table
+			o.logger("serve")("no events are shown: %v", err)
+			return nil, nothing, nil
+		}
 		if err != nil || remote == nil {
 			return nil, nothing, err
 		}
@@ -224,6 +232,27 @@ func (o *options) serveSource(files []string) (func(context.Context) error, erro
 	}
 	live, err := o.liveSource()
 	return func(ctx context.Context) error { return o.live(ctx, live) }, err
+}
+
+// eventsOutput adds the output that keeps whole events in ClickHouse, if there is a table
+// for them and the user names no such output.
+func (o *options) eventsOutput(ctx context.Context) error {
+	if !o.history.remote() || o.history.eventsSize == 0 || slices.ContainsFunc(o.outputs, func(text string) bool { return strings.HasPrefix(text, "clickhouse") }) {
+		return nil
+	}
+	events, err := clickhouse.OpenEvents(ctx, o.history.dir)
+	if errors.Is(err, clickhouse.ErrOldTable) { // readEvents tells
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--store: %w", err)
+	}
+	if events == nil {
+		return nil
+	}
+	o.outputs = append(o.outputs, events.Output(o.history.dir))
+	o.history.viewed = events.Viewed
+	return events.Close()
 }
 
 // createStore makes the store where there is none yet.

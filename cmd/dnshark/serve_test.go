@@ -18,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/dnshark-io/dnshark/internal/store/clickhouse"
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
@@ -60,12 +61,36 @@ func ask(t *testing.T, url string, to any) {
 
 // What dig asks is on the stream at once, and then among the events, in the history
 // and in the counters.
-func TestLiveServe(t *testing.T) {
+func TestLiveServe(t *testing.T) { checkServe(t) }
+
+// The same, and who asked, in the tables of a fleet, whether views make the history of
+// events or the server is too old for them.
+func TestLiveServeClickHouse(t *testing.T) {
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	for name, d := range map[string]clickhouse.DDL{"old": {Plain: true}, "today": {EventDays: 30, HistoryDays: 30}} {
+		t.Run(name, func(t *testing.T) {
+			testkit.NeedRoot(t)
+			start := testkit.StartClickHouseToday
+			if d.Plain {
+				start = testkit.StartClickHouse
+			}
+			server := start(t)
+			var ddl strings.Builder
+			if err := d.Print(&ddl); err != nil {
+				t.Fatal(err)
+			}
+			server.Run(ddl.String())
+			checkServe(t, "--store", "clickhouse://agent:${CLICKHOUSE_PASSWORD}@"+server.Address+"/default")
+		})
+	}
+}
+
+func checkServe(t *testing.T, args ...string) {
 	testkit.NeedRoot(t)
 	testkit.NeedPrograms(t, "dig", "dnsmasq", "ip")
 	host := testkit.NewHost(t)
 	host.Dnsmasq("127.0.0.1")
-	a, base := startServe(t)
+	a, base := startServe(t, args...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, "GET", base+"/api/v1/stream?filter="+`qname.under("live.example.test")`, nil)
@@ -83,7 +108,7 @@ func TestLiveServe(t *testing.T) {
 			t.Fatalf("dig: %v: %s", err, out)
 		}
 	}
-	asked := time.Now()
+	digged := time.Now()
 	in := bufio.NewScanner(response.Body)
 	for in.Scan() && !strings.HasPrefix(in.Text(), "data: ") {
 	}
@@ -91,7 +116,7 @@ func TestLiveServe(t *testing.T) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(in.Text(), "data: ")), &events); err != nil {
 		t.Fatal(err, in.Text())
 	}
-	t.Logf("on the stream %v after dig ended", time.Since(asked).Round(time.Millisecond))
+	t.Logf("on the stream %v after dig ended", time.Since(digged).Round(time.Millisecond))
 	if e := events[0]; len(events) != 1 || e.DNSResponse[0].QueryData.Query != name || e.Process == nil || e.Process.Comm != "dig" {
 		t.Errorf("%+v", events)
 	}
@@ -100,14 +125,31 @@ func TestLiveServe(t *testing.T) {
 		ask(t, base+"/api/v1/events?process=dig&name="+name, &list)
 		return len(list.Events) == 1
 	})
+	var asked struct {
+		Rows []struct {
+			Process string
+			Count   int
+		}
+	}
+	ask(t, base+"/api/v1/asked?name=*.example.test", &asked)
+	if len(asked.Rows) != 1 || asked.Rows[0].Process != "dig" || asked.Rows[0].Count != 2 {
+		t.Errorf("%+v", asked)
+	}
+	var alerts struct{ Events []seen }
+	if ask(t, base+"/api/v1/alerts", &alerts); alerts.Events == nil || len(alerts.Events) > 0 {
+		t.Errorf("%+v", alerts)
+	}
 	var history struct {
-		Tuples []struct{ RRName, RData string }
+		Tuples []struct {
+			RRName, RData string
+			Count         int
+		}
 	}
 	testkit.Eventually(t, 30*time.Second, "the history", func() bool {
 		ask(t, base+"/api/v1/history?q="+name, &history)
 		return len(history.Tuples) == 1
 	})
-	if r := history.Tuples[0]; r.RRName != name || r.RData != "192.0.2.80" {
+	if r := history.Tuples[0]; r.RRName != name || r.RData != "192.0.2.80" || r.Count != 1 {
 		t.Errorf("%+v", r)
 	}
 	var status struct {

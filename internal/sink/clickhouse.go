@@ -131,6 +131,8 @@ func (s *clickhouseSink) appendRow(dst []byte, b *Block, i int, line []byte) []b
 		{"attribution", f.attribution}, {"pid", f.pid}, {"uid", f.uid}, {"user", f.user}, {"comm", f.comm}, {"exe", f.exe},
 		{"unit", f.unit}, {"container", f.container}, {"container_name", f.containerName}, {"image", f.image},
 		{"pod", f.pod}, {"namespace", f.namespace},
+		{"server_comm", f.serverComm}, {"server_exe", f.serverExe}, {"server_container", f.serverContainer},
+		{"incident", f.incident}, {"severity", f.severity}, {"domain", f.domain},
 	} {
 		if column.value != nil {
 			dst = append(append(append(append(dst, `,"`...), column.name...), `":`...), column.value...)

@@ -67,10 +67,10 @@ func TestClickHouseColumns(t *testing.T) {
 		if err := json.Unmarshal([]byte(server.Ask(`SELECT * FROM dnshark WHERE event_id = 'host-0123abcd-t-1' FORMAT JSONEachRow`)), &row); err != nil {
 			t.Fatal(err)
 		}
-		want := `map[answer_names:[a a] answer_types:[A TXT] answers:[192.0.2.80 "x\"y"] attribution:query_egress client:2001:db8::1 client_port:40000 comm:dig container:c0ffee container_name:c ` +
-			`event:net_packet_dns_response event_id:host-0123abcd-t-1 exe:/usr/bin/dig host:h id:1 image:i json:` + dnsEvent(hostileNames[0]) +
+		want := `map[answer_names:[a a] answer_types:[A TXT] answers:[192.0.2.80 "x\"y"] attribution:query_egress client:2001:db8::1 client_port:40000 comm:dig container:c0ffee container_name:c domain: ` +
+			`event:net_packet_dns_response event_id:host-0123abcd-t-1 exe:/usr/bin/dig host:h id:1 image:i incident: json:` + dnsEvent(hostileNames[0]) +
 			` latency_us:<nil> namespace:n observer:client opcode:QUERY pid:15588 pod:p protocol:17 qname:a","event":"x qtype:A rcode:NXDOMAIN ` +
-			`server:192.0.2.53 server_port:53 state:answered time:2026-11-23 00:41:13 uid:0 unit:dig.service user:root zone:]`
+			`server:192.0.2.53 server_comm: server_container: server_exe: server_port:53 severity: state:answered time:2026-11-23 00:41:13 uid:0 unit:dig.service user:root zone:]`
 		if got := fmt.Sprint(row); got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}

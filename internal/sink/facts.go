@@ -20,6 +20,8 @@ type facts struct {
 	attribution, pid, uid, user, comm, exe     []byte
 	unit, container, containerName, image      []byte
 	pod, namespace                             []byte
+	serverComm, serverExe, serverContainer     []byte
+	incident, severity, domain                 []byte // of an alert
 	sourceIP, sourcePort, targetIP, targetPort []byte
 }
 
@@ -44,6 +46,28 @@ func (f *facts) read(line []byte) {
 			f.state, f.latency = get(value, "state"), known(get(value, "latency_us"))
 		case "process":
 			f.readProcess(value)
+		case "server_process":
+			f.serverComm, f.serverExe = known(get(value, "comm")), known(get(value, "exe"))
+			f.serverContainer = get(get(value, "container"), "id")
+		case "alert":
+			f.readAlert(value)
+		}
+	}
+}
+
+func (f *facts) readAlert(object []byte) {
+	for key, value := range members(object) {
+		switch string(key) {
+		case "id":
+			f.incident = value
+		case "severity":
+			f.severity = value
+		case "domain":
+			f.domain = value
+		case "src":
+			f.client = value
+		case "server":
+			f.server = value
 		}
 	}
 }

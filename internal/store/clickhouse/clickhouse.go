@@ -11,7 +11,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -75,23 +74,14 @@ func Open(ctx context.Context, url string) (store.Store, error) {
 	return h, nil
 }
 
-// look finds out what there is: the version, and the tables.
+// look finds out which tables there are.
 func (h *history) look(ctx context.Context) error {
-	err := h.client.query(ctx, `SELECT version()`, nil, func(r *rows) error {
-		version := r.text()
-		major, err := strconv.Atoi(version[:max(strings.IndexByte(version, '.'), 0)])
-		if r.err == nil && err != nil {
-			return fmt.Errorf("ClickHouse has a version that is none: %q", version)
-		}
-		h.client.literals = major < 20
-		return r.err
-	})
-	if err != nil {
+	if err := h.client.look(ctx); err != nil {
 		return err
 	}
 	engines := map[string]string{}
 	remembers := false
-	err = h.client.query(ctx, `SELECT name, engine FROM system.tables WHERE database = currentDatabase() AND name IN ('`+Table+`', '`+Table+Local+`')`, nil, func(r *rows) error {
+	err := h.client.query(ctx, `SELECT name, engine FROM system.tables WHERE database = currentDatabase() AND name IN ('`+Table+`', '`+Table+Local+`')`, nil, func(r *rows) error {
 		for r.next() {
 			name := r.text()
 			engines[name] = r.text()

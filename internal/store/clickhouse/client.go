@@ -192,6 +192,19 @@ func (c *client) bind(statement string, a args, query url.Values) string {
 	return statement
 }
 
+// look finds out how old the server is.
+func (c *client) look(ctx context.Context) error {
+	return c.query(ctx, `SELECT version()`, nil, func(r *rows) error {
+		version := r.text()
+		major, err := strconv.Atoi(version[:max(strings.IndexByte(version, '.'), 0)])
+		if r.err == nil && err != nil {
+			return fmt.Errorf("ClickHouse has a version that is none: %q", version)
+		}
+		c.literals = major < 20
+		return r.err
+	})
+}
+
 // serverError is an answer other than success.
 type serverError struct {
 	status int

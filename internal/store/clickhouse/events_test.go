@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/dnshark-io/dnshark/internal/sink"
 	"github.com/dnshark-io/dnshark/internal/store"
 	"github.com/dnshark-io/dnshark/internal/store/eventlog"
 	"github.com/dnshark-io/dnshark/internal/store/storetest"
@@ -151,4 +153,117 @@ func writeForgeries(t *testing.T) (path string) {
 		add(server, client)
 	}
 	return path
+}
+
+// insertEvents sends lines as -o clickhouse:// does.
+func insertEvents(t *testing.T, server *testkit.ClickHouse, options string, lines ...string) {
+	t.Helper()
+	target, err := sink.Parse("clickhouse://agent:${CLICKHOUSE_PASSWORD}@" + server.Address + options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := target.Kind.Open(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i, line := range lines {
+		if err := s.Deliver(t.Context(), &sink.Block{Text: []byte(line), First: uint64(i), Events: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func openEvents(t *testing.T, url string) *Events {
+	t.Helper()
+	e, err := OpenEvents(t.Context(), url)
+	if err != nil || e == nil {
+		t.Fatal(e, err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+func runEvents(t *testing.T, server *testkit.ClickHouse, d DDL, options string) {
+	t.Setenv("CLICKHOUSE_PASSWORD", testkit.ClickHousePassword)
+	server.Run(statements(t, d))
+	storetest.RunEvents(t, func(t *testing.T, lines ...string) storetest.Finder {
+		insertEvents(t, server, options, lines...)
+		e := openEvents(t, "clickhouse://agent:${CLICKHOUSE_PASSWORD}@"+server.Address+"/default")
+		if e.Viewed == d.Plain {
+			t.Error(e.Viewed)
+		}
+		return e
+	})
+}
+
+func TestEventsDebian(t *testing.T) {
+	runEvents(t, testkit.StartClickHouse(t), DDL{Plain: true}, "?deduplicate=no")
+}
+
+// More than a page, lines that come twice and lines that are no events; and what is
+// asked most reads a few granules only.
+func TestEventsToday(t *testing.T) {
+	server := testkit.StartClickHouseToday(t)
+	runEvents(t, server, DDL{}, "")
+	server.Ask("TRUNCATE TABLE dnshark")
+	s := openEvents(t, "clickhouse://"+server.Address+"/default")
+	all := 2*pageRows + 700
+	for range 2 { // as a broker does
+		server.Ask(fmt.Sprintf(`INSERT INTO dnshark (event_id, time, event, qname, comm, json)
+			SELECT toString(number), fromUnixTimestamp64Nano(%d + intDiv(number, 3) * 1000000000, 'UTC') AS t, 'e', concat('n', toString(number %% 500), '.test'), 'c',
+			format('{{"time":"{}Z","event":"e","process":{{"comm":"c"}},"dns":{{"questions":[{{"name":"{}"}}]}}}}', replaceOne(toString(t), ' ', 'T'), concat('n', toString(number %% 500), '.test')) FROM numbers(%d)`, storetest.Noon.UnixNano(), all))
+	}
+	server.Ask(`INSERT INTO dnshark (event_id, time, event, json) VALUES ('x', now64(9), 'e', 'none'), ('y', now64(9), 'e', '{"event":"e"'), ('z', now64(9), 'e', '')`)
+	for _, newest := range []bool{false, true} {
+		n, before := 0, ""
+		more, err := s.Find(t.Context(), &eventlog.Query{Newest: newest, Kind: "e", Process: "c"}, func(line []byte) error {
+			n++
+			if at := string(line[:40]); before != "" && at != before && at < before != newest {
+				t.Fatal(at, before)
+			} else {
+				before = at
+			}
+			return nil
+		})
+		if err != nil || more || n != all {
+			t.Errorf("newest %v: %d of %d events, more %v, %v", newest, n, all, more, err)
+		}
+	}
+	n := 0
+	more, err := s.Find(t.Context(), &eventlog.Query{Newest: true, Name: "n7.test", Limit: 10}, func([]byte) error { n++; return nil })
+	if err != nil || !more || n != 10 {
+		t.Error(n, more, err)
+	}
+	// A name within an hour is in a few granules of a day's.
+	server.Ask(fmt.Sprintf(`INSERT INTO dnshark (event_id, time, event, qname, json) SELECT toString(number), fromUnixTimestamp64Nano(%d + number * 200000000, 'UTC'), 'f', concat('n', toString(number %% 5000), '.test'), '{}' FROM numbers(432000)`, storetest.Noon.UnixNano()))
+	page := eventPage{query: &eventlog.Query{Newest: true, Name: "n7.test"}, span: store.Range{Since: storetest.Noon.UnixNano(), Until: storetest.Noon.Add(time.Hour).UnixNano()}, size: 10}
+	text, a := page.statement()
+	if read, all, parts := s.client.granules(t, text, a); read > 10 || all < 50 {
+		t.Errorf("%d of %d granules in %d parts", read, all, parts)
+	} else {
+		t.Logf("%d of %d granules in %d parts", read, all, parts)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	for url, want := range map[string]string{
+		"clickhouse://h":                                         "clickhouse://h?name=events",
+		"clickhouse://u:${P}@h1:1,h2:2/d/":                       "clickhouse://u:${P}@h1:1?name=events&database=d",
+		"clickhouses://u@h/d?partial=yes&password-file=/p&ca=/c": "clickhouses://u@h?name=events&database=d&password-file=/p&ca=/c",
+	} {
+		h := Events{client: &client{}}
+		if got := h.Output(url); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}
+
+// A table that lacks columns is not looked into, and that is said.
+func TestOldTable(t *testing.T) {
+	server := testkit.StartClickHouseToday(t)
+	server.Ask("CREATE TABLE dnshark (time DateTime64(9, 'UTC'), json String) ENGINE = MergeTree ORDER BY time")
+	if e, err := OpenEvents(t.Context(), "clickhouse://"+server.Address); e != nil || !errors.Is(err, ErrOldTable) {
+		t.Error(e, err)
+	}
 }
