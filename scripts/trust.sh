@@ -19,7 +19,7 @@ row() { # PROMISE ROOM TEST [VARIABLE=VALUE...]
 	env "$@" go test -count=1 -v -timeout 15m -run "^$name\$" "$room" >"$out" 2>&1 || held=FAIL
 	grep -q '^--- PASS' "$out" || held=FAIL
 	# What the test logged last is its figure.
-	figure=$(grep -E '^ +[a-z_]+_test\.go:[0-9]+: ' "$out" | tail -1 | sed -E 's/^ +[a-z_]+_test\.go:[0-9]+: //' | cut -c1-220)
+	figure=$(grep -E '^ +[a-z_]+_test\.go:[0-9]+: ' "$out" | tail -1 | sed -E 's/^ +[a-z_]+_test\.go:[0-9]+: //; s|/tmp/[^/ ]+/[0-9]+/||g' | cut -c1-220)
 	line "$promise" "$held" "$((SECONDS - begin))s" "${figure:--}"
 	if [ "$held" = FAIL ]; then
 		failed=1

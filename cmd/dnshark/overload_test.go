@@ -168,9 +168,9 @@ func TestLiveThreefold(t *testing.T) {
 			break
 		}
 	}
-	enough, tries := 0.5, 3
+	enough, tries, soon := 0.5, 3, 10*time.Second
 	if os.Getenv("DNSHARK_TRUST") != "" {
-		enough, tries = 0.9, 6
+		enough, tries, soon = 0.9, 6, 2*time.Second
 	}
 	var times, share float64
 	var quiet time.Duration
@@ -195,15 +195,15 @@ func TestLiveThreefold(t *testing.T) {
 		if offered < 2.7*peak {
 			continue // those who ask had too little of the machine
 		}
-		if times, share, quiet = offered/peak, read/peak, end.Sub(over); share >= enough && quiet <= 2*time.Second {
+		if times, share, quiet = offered/peak, read/peak, end.Sub(over); share >= enough && quiet <= soon {
 			break
 		}
 	}
 	switch {
 	case times == 0 && enough < 0.9:
 		t.Log("others have the machine: nobody could ask three times as much")
-	case share < enough || quiet > 2*time.Second:
-		t.Errorf("at %.1f times its capacity it reads %.0f %% of its best, and loses for %v more, want %.0f %% and at most 2s", times, 100*share, quiet, 100*enough)
+	case share < enough || quiet > soon:
+		t.Errorf("at %.1f times its capacity it reads %.0f %% of its best, and loses for %v more, want %.0f %% and at most %v", times, 100*share, quiet, 100*enough, soon)
 	}
 
 	time.Sleep(1500 * time.Millisecond) // the episode ends
@@ -226,7 +226,7 @@ func TestLiveThreefold(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, ended := strings.Count(string(text), `"event":"loss_start"`), strings.Count(string(text), `"event":"loss_end"`)
-	if begun == 0 || begun != ended {
+	if begun == 0 && c.lost() > 0 || begun != ended {
 		t.Errorf("%d loss_start, %d loss_end", begun, ended)
 	}
 	t.Logf("at %.1f times its capacity it reads %.0f %% of its best and loses for %v more; %d packets counted of %d, %d lost, told in %d episodes",
