@@ -131,8 +131,8 @@ func checkServe(t *testing.T, args ...string) {
 			Count   int
 		}
 	}
-	ask(t, base+"/api/v1/asked?name=*.example.test", &asked)
-	if len(asked.Rows) != 1 || asked.Rows[0].Process != "dig" || asked.Rows[0].Count != 2 {
+	ask(t, base+"/api/v1/asked?name="+name, &asked)
+	if len(asked.Rows) != 1 || asked.Rows[0].Process != "dig" || asked.Rows[0].Count != 1 {
 		t.Errorf("%+v", asked)
 	}
 	var alerts struct{ Events []seen }
