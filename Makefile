@@ -156,10 +156,10 @@ bench-store:
 	GOGC=50 DNSHARK_BENCH_STORE=$(STORE_EVENTS) DNSHARK_BENCH_OUT=$(abspath $(BENCH_OUT))/store.md \
 		CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestMeasure$$' ./internal/store
 
-# The engines that the history could stand on, side by side; needs a C compiler. Takes ten minutes.
-ENGINE_EVENTS ?= 10000000
+# The engines that the history could stand on, side by side; needs a C compiler.
+ENGINE_EVENTS ?= 1000000
 bench-engines:
-	cd bench/engines && go build -o ../../bin/engines . && ../../bin/engines -events $(ENGINE_EVENTS) -out $(abspath $(BENCH_OUT))/engines.md
+	cd bench/engines && go run . -events $(ENGINE_EVENTS) -out $(abspath $(BENCH_OUT))/engines.md
 
 # Instructions per response (valgrind) and allocations, against what is
 # committed. UPDATE=1 commits what is measured. `make test` runs these tests too.
