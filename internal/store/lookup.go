@@ -41,19 +41,27 @@ func (s *sqlite) Lookup(ctx context.Context, q *Query, f func(*Tuple) error) (mo
 	if more = len(list) > limit; more {
 		list = list[:limit]
 	}
+	// Texts are looked up for what is shown alone.
 	texts := map[string]map[int64]string{"name": {0: ""}, "sensor": {}}
+	statements := map[string]*sql.Stmt{}
+	for table := range texts {
+		if statements[table], err = tx.PrepareContext(ctx, `SELECT name FROM `+table+` WHERE id = ?`); err != nil {
+			return false, err
+		}
+		defer statements[table].Close()
+	}
 	text := func(table string, id int64) string {
 		t, ok := texts[table][id]
 		if !ok {
 			// A name that was removed since is nobody's.
-			tx.QueryRowContext(ctx, `SELECT name FROM `+table+` WHERE id = ?`, id).Scan(&t)
+			statements[table].QueryRowContext(ctx, id).Scan(&t)
 			texts[table][id] = t
 		}
 		return t
 	}
 	for i := range list {
 		r := &list[i]
-		t := Tuple{r.owner, r.typ, r.rdata, text("name", r.bailiwick), text("sensor", r.sensor), r.first, r.last, r.count}
+		t := Tuple{text("name", r.id), r.typ, r.rdata, text("name", r.bailiwick), text("sensor", r.sensor), r.first, r.last, r.count}
 		if a, ok := netip.AddrFromSlice([]byte(r.rdata)); ok && isAddress(r.typ) {
 			t.RData = a.String()
 		}
@@ -147,10 +155,14 @@ func (l *lookup) findAskers() (err error) {
 	return err
 }
 
-// read reads the rows of those names.
+func (l *lookup) query() string {
+	return `SELECT name, data FROM records WHERE name IN (` + l.names + `) ORDER BY name, low`
+}
+
+// read reads the rows of those names. They come in order without being sorted, which would
+// take them all into memory.
 func (l *lookup) read() error {
-	rows, err := l.tx.QueryContext(l.ctx, `SELECT r.name, n.name, r.data FROM records r JOIN name n ON n.id = r.name
-		WHERE r.name IN (`+l.names+`) ORDER BY r.name, r.low`, l.args...)
+	rows, err := l.tx.QueryContext(l.ctx, l.query(), l.args...)
 	if err != nil {
 		return err
 	}
@@ -159,9 +171,8 @@ func (l *lookup) read() error {
 	var list []record
 	for rows.Next() {
 		var id int64
-		var owner sql.RawBytes
 		var data string
-		if err := rows.Scan(&id, &owner, &data); err != nil {
+		if err := rows.Scan(&id, &data); err != nil {
 			return err
 		}
 		if list, err = unpack(list[:0], data); err != nil {
@@ -177,9 +188,6 @@ func (l *lookup) read() error {
 				continue
 			}
 			l.ended(&now)
-			if now.id != id {
-				now.owner = string(owner)
-			}
 			now.id, now.record = id, *r
 		}
 	}
@@ -224,8 +232,7 @@ func (l *lookup) ended(t *found) {
 
 // found is a tuple.
 type found struct {
-	id    int64 // of the owner
-	owner string
+	id int64 // of the owner
 	record
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -218,4 +219,38 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatal(err, list, other)
 		}
 	})
+}
+
+// No look-up sorts what it finds, which may be much.
+func TestPlans(t *testing.T) {
+	s := open2(t, t.TempDir(), Options{}).(*sqlite)
+	for _, q := range []Query{
+		{Text: "a.test"}, {Text: "test", Wild: Left}, {Text: "", Wild: Left}, {Text: "a", Wild: Right}, {By: ByTarget, Text: "a.test"}, {By: ByTarget, Text: "test", Wild: Left},
+		{By: ByNet, Net: netip.MustParsePrefix("192.0.2.0/24")}, {By: ByProcess, Text: "curl"}, {By: ByProcess, Text: "/usr/bin/curl"}, {By: ByContainer, Text: "0123456789ab"},
+	} {
+		tx, err := s.db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &lookup{ctx: t.Context(), tx: tx, q: &q}
+		if err := l.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := tx.Query(`EXPLAIN QUERY PLAN `+l.query(), l.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for steps := 0; rows.Next(); steps++ {
+			var ignored int
+			var step string
+			if err := rows.Scan(&ignored, &ignored, &ignored, &step); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(step, "ORDER BY") || steps == 0 && !strings.HasPrefix(step, "SEARCH records USING PRIMARY KEY") {
+				t.Errorf("%+v: %s", q, step)
+			}
+		}
+		rows.Close()
+		tx.Rollback()
+	}
 }

@@ -387,7 +387,7 @@ func OpenReader(dir string) (Store, error) {
 		}
 		return nil, err
 	}
-	db, err := open(path, "ro", "query_only(true)", "busy_timeout(5000)", "cache_size(-16000)")
+	db, err := open(path, "ro", "query_only(true)", "busy_timeout(5000)", "cache_size(-16000)", "temp_store(memory)")
 	if err != nil {
 		return nil, err
 	}
@@ -417,6 +417,9 @@ func schemaVersion(db *sql.DB) (version int, err error) {
 }
 
 func versionError(version int) error {
+	if version == 0 {
+		return errors.New("the history is still being made; try again")
+	}
 	if version > len(migrations) {
 		return fmt.Errorf("a newer dnshark wrote it: schema %d, this one knows %d", version, len(migrations))
 	}
