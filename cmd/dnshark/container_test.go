@@ -29,8 +29,8 @@ type seenPod struct {
 	Labels    map[string]string `json:"labels"`
 }
 
-// A query's cgroup is known whether it is older than the agent or new, of cgroup
-// v2 or v1, and gone or not.
+// A query's cgroup is known whether it is older than the agent or new, and gone or
+// not. One of cgroup v1 is read from /proc, so it is known while its process lives.
 func TestLiveCgroups(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.NeedPrograms(t, "dig", "dnsmasq", "ip", "sh")
@@ -52,13 +52,21 @@ func TestLiveCgroups(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := test.name + ".example.test"
-			ask := host.Command("dig", "@127.0.0.1", name)
+			ask := host.Command("dig", "@127.0.0.1", "-f", "-")
 			enter := append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, test.dir}, ask.Args...)
-			if out, err := exec.Command("sh", enter...).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
+			client := exec.Command("sh", enter...)
+			questions, err := client.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			testkit.Start(t, client)
+			fmt.Fprintln(questions, name)
+			if test.name != "v1" {
+				questions.Close()
 			}
 			a.t = t
 			p := a.one(name).Process
+			questions.Close()
 			if p == nil || p.Unit != test.unit {
 				t.Fatalf("%+v, want unit %q", p, test.unit)
 			}

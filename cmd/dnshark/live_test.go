@@ -179,7 +179,7 @@ func (a *agent) named(name string) (list []seen) {
 // one waits for an event about name and some time longer, for any second one.
 func (a *agent) one(name string) seen {
 	a.t.Helper()
-	testkit.Eventually(a.t, 2*time.Second, "an event about "+name, func() bool { return len(a.named(name)) > 0 })
+	testkit.Eventually(a.t, 10*time.Second, "an event about "+name, func() bool { return len(a.named(name)) > 0 })
 	time.Sleep(300 * time.Millisecond)
 	list := a.named(name)
 	if len(list) != 1 {
