@@ -17,7 +17,7 @@ type dga struct {
 	options *Options
 	clients *table[netip.Addr, guesser]
 	scorer  *namescore.Scorer
-	words   []uint64
+	last    []*namescore.Name // of the client at hand, the newest first
 }
 
 // guesser is a client's last domains that do not exist.
@@ -29,12 +29,8 @@ type guesser struct {
 }
 
 type madeUp struct {
-	time  int64
-	score float32
-	words [3]uint32 // hashes of its words, 0 for none
-	whole bool      // words cover it
-	name  [48]byte
-	size  uint8
+	namescore.Name
+	time int64
 }
 
 const (
@@ -49,12 +45,13 @@ const (
 	wordMean  = -1.2
 )
 
-// meanAtLeast are the mean scores that one in a thousand windows of domains that people
-// had and gave up reaches, by number of names.
-var meanAtLeast = []struct {
+// togetherAtLeast is what one in a thousand windows of domains that people had and gave
+// up reaches, by number of names, and one in a hundred windows of names that people chose
+// and that are alike: of one suffix, one length. See namescore/train, which prints it.
+var togetherAtLeast = []struct {
 	names int
-	mean  float32
-}{{6, 3}, {8, 2.1}, {10, 1.5}, {20, 0.4}, {40, -0.1}}
+	score float32
+}{{6, 2}, {8, 1.55}, {10, 0.85}, {20, 0.05}, {40, 0}}
 
 func newDGA(o *Options) Detector {
 	return &dga{options: o, clients: newTable[netip.Addr, guesser](4096), scorer: namescore.New()}
@@ -91,104 +88,75 @@ func (g *dga) missing(s *Seen, d *Desk) {
 	}
 	m := &c.names[c.n%lastNames]
 	c.n++
-	*m = madeUp{time: s.Time, score: max(-6, min(8, g.scorer.Score(s.Registered)))}
-	m.size = uint8(copy(m.name[:], s.Registered))
-	words, uncovered := g.scorer.Segment(g.words[:0], s.Registered)
-	g.words = words
-	m.whole = uncovered <= 1 && len(words) >= 2 && len(words) <= 4
-	for i := range words[:min(len(words), len(m.words))] {
-		m.words[i] = uint32(words[i]) | 1
-	}
+	m.time = s.Time
+	g.scorer.Fill(&m.Name, s.Registered)
 	least := int(g.options.at(limitMadeUp))
-	for _, at := range meanAtLeast {
-		if at.names < least && c.within(least, s.Time) < least {
+	names := c.window(g.last[:0], s.Time)
+	g.last = names
+	for _, at := range togetherAtLeast {
+		if len(names) < max(least, at.names) {
 			continue
 		}
-		if n, mean := c.mean(at.names, s.Time); n == at.names && mean >= at.mean {
-			g.report(s, d, c, n, mean, at.mean, "made_up_names", "domains that do not exist, and look as if a program made them up")
+		if score := g.scorer.Together(names[:at.names]); score >= at.score {
+			g.report(s, d, c, names[:at.names], score, at.score, "made_up_names", "domains that do not exist, and look as if one program made them up")
 			return
 		}
 	}
-	if n, mean := c.mean(lastNames, s.Time); n >= max(least, wordNames) && mean >= wordMean {
-		if share := c.shared(n); share >= wordShare {
-			g.report(s, d, c, n, share, wordShare, "word_lists", "domains that do not exist, made of the same words again and again")
+	if len(names) >= max(least, wordNames) && mean(names) >= wordMean {
+		if share := shared(names); share >= wordShare {
+			g.report(s, d, c, names, share, wordShare, "word_lists", "domains that do not exist, made of the same words again and again")
 		}
 	}
 }
 
-// mean returns the mean score of the last names, at most n of them and those of the
-// window only.
-func (c *guesser) mean(n int, now int64) (int, float32) {
-	var sum float32
-	k := 0
-	for k < n && uint64(k) < min(c.n, lastNames) {
-		m := c.last(k)
+// window appends the client's names that still count, the newest first.
+func (c *guesser) window(dst []*namescore.Name, now int64) []*namescore.Name {
+	for k := range min(c.n, lastNames) {
+		m := c.last(int(k))
 		if now-m.time > dgaWindow {
 			break
 		}
-		sum += m.score
-		k++
+		dst = append(dst, &m.Name)
 	}
-	return k, sum / float32(max(1, k))
+	return dst
 }
 
-// within returns how many names, at most n, are of the window.
-func (c *guesser) within(n int, now int64) int {
-	k, _ := c.mean(n, now)
-	return k
+// mean returns the mean score of names.
+func mean(names []*namescore.Name) (sum float32) {
+	for _, n := range names {
+		sum += n.Score
+	}
+	return sum / float32(max(1, len(names)))
+}
+
+// shared returns how many words come again, per name, times the share of names that
+// words cover.
+func shared(names []*namescore.Name) float32 {
+	again, whole := namescore.Shared(names)
+	return float32(again * whole)
 }
 
 // last returns the name before k others.
 func (c *guesser) last(k int) *madeUp { return &c.names[(c.n-1-uint64(k))%lastNames] }
 
-// shared returns how many words of the last n names come again, per name, times the
-// share of names that words cover.
-func (c *guesser) shared(n int) float32 {
-	again, whole := 0, 0
-	for k := range n {
-		m := c.last(k)
-		if m.whole {
-			whole++
-		}
-		for _, w := range m.words {
-			if w != 0 && c.hasWord(w, k) {
-				again++
-			}
-		}
-	}
-	return float32(again) / float32(n) * float32(whole) / float32(n)
-}
-
-// hasWord reports whether one of the k last names has the word.
-func (c *guesser) hasWord(w uint32, k int) bool {
-	for i := range k {
-		if words := &c.last(i).words; words[0] == w || words[1] == w || words[2] == w {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *dga) report(s *Seen, d *Desk, c *guesser, n int, value, threshold float32, kind, rule string) {
-	first := c.last(n - 1)
+func (g *dga) report(s *Seen, d *Desk, c *guesser, list []*namescore.Name, value, threshold float32, kind, rule string) {
+	first := c.last(len(list) - 1)
 	if c.since == 0 || s.Time-c.since > dgaWindow {
 		c.since, c.found = first.time, ""
 	}
 	var names []string
-	lengths := [2]int{64, 0}
-	for k := range n {
-		m := c.last(k)
-		names = sample(names, string(m.name[:m.size]))
-		lengths[0], lengths[1] = min(lengths[0], int(m.size)), max(lengths[1], int(m.size))
+	lengths := [2]int{namescore.MaxName, 0}
+	for _, n := range list {
+		names = sample(names, string(n.Text()))
+		lengths[0], lengths[1] = min(lengths[0], len(n.Text())), max(lengths[1], len(n.Text()))
 	}
-	share := c.shared(n)
 	a := &event.Alert{
 		Threat: g.Threat(), Kind: kind, Severity: event.SeverityHigh, Confidence: 0.9, Technique: "T1568.002", Rule: rule,
 		Start: c.since, End: s.Time, Src: s.Client, Server: s.Server, Value: float64(value), Threshold: float64(threshold), Window: dgaWindow,
 		Evidence: []event.Evidence{
-			{Name: "domains_without_answer", Number: float64(n)}, {Name: "mean_score", Number: float64(value)},
+			{Name: "domains_without_answer", Number: float64(len(list))}, {Name: "mean_score", Number: float64(mean(list))},
 			{Name: "shortest", Number: float64(lengths[0])}, {Name: "longest", Number: float64(lengths[1])},
-			{Name: "shared_words", Number: float64(share)}, {Name: "seconds", Number: float64(s.Time-first.time) / 1e9},
+			{Name: "shared_words", Number: float64(shared(list))}, {Name: "seconds", Number: float64(s.Time-first.time) / 1e9},
 			{Name: "names", Texts: names},
 		},
 		Rejected: []string{
@@ -197,9 +165,7 @@ func (g *dga) report(s *Seen, d *Desk, c *guesser, n int, value, threshold float
 		},
 	}
 	if kind == "word_lists" {
-		a.Confidence, a.Evidence[1].Number = 0.7, 0
-		_, mean := c.mean(n, s.Time)
-		a.Evidence[1].Number = float64(mean)
+		a.Confidence = 0.7
 	}
 	if c.found != "" {
 		a.Severity, a.Domain = event.SeverityCritical, c.found
@@ -215,9 +181,10 @@ func (g *dga) resolved(s *Seen, d *Desk) {
 		return
 	}
 	score := g.scorer.Score(s.Registered)
-	n, mean := c.mean(10, s.Time)
-	_, suffix := namescore.Split(s.Registered)
-	if score < max(0, min(namescore.Likely, mean-1.5)) || !c.like(s.Registered, suffix, n) {
+	names := c.window(g.last[:0], s.Time)
+	g.last = names
+	names = names[:min(len(names), 10)]
+	if score < max(0, min(namescore.Likely, mean(names)-1.5)) || !like(names, s.Registered) {
 		return
 	}
 	c.found = string(s.Registered)
@@ -226,23 +193,25 @@ func (g *dga) resolved(s *Seen, d *Desk) {
 		Rule:  "after many made-up domains that do not exist, one has an answer",
 		Start: c.since, End: s.Time, Src: s.Client, Server: s.Server, Domain: c.found, Value: float64(score), Threshold: namescore.Likely, Window: dgaWindow,
 		Evidence: []event.Evidence{
-			{Name: "score", Number: float64(score)}, {Name: "mean_score_of_the_last", Number: float64(mean)}, {Name: "the_last", Number: float64(n)},
-			{Name: "suffix", Texts: []string{string(suffix)}},
+			{Name: "score", Number: float64(score)}, {Name: "mean_score_of_the_last", Number: float64(mean(names))}, {Name: "the_last", Number: float64(len(names))},
+			{Name: "suffix", Texts: []string{suffixOf(s.Registered)}},
 		},
 		Rejected: []string{"chosen name: it looks like those that do not exist, and has length and suffix of some"},
 	})
 }
 
-// like reports whether a domain has the suffix of one of the last n names, and a length
-// as theirs.
-func (c *guesser) like(registered, suffix []byte, n int) bool {
+// like reports whether a domain has the suffix of one of the names, and a length as
+// theirs.
+func like(names []*namescore.Name, registered []byte) bool {
 	same, shortest, longest := false, 255, 0
-	for k := range n {
-		m := c.last(k)
-		name := m.name[:m.size]
-		_, other := namescore.Split(name)
-		same = same || bytes.Equal(other, suffix)
-		shortest, longest = min(shortest, len(name)), max(longest, len(name))
+	for _, n := range names {
+		same = same || suffixOf(n.Text()) == suffixOf(registered)
+		shortest, longest = min(shortest, len(n.Text())), max(longest, len(n.Text()))
 	}
 	return same && len(registered) >= shortest-2 && len(registered) <= longest+2
+}
+
+func suffixOf(registered []byte) string {
+	_, suffix := namescore.Split(registered)
+	return string(suffix)
 }

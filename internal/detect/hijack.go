@@ -426,7 +426,7 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 // address exist nowhere else: somebody answers for names that do not exist.
 func (h *hijack) substitute(s *Seen, d *Desk, m *moving, target netip.Addr) {
 	m.fresh++
-	m.scores += max(-6, min(8, h.scorer.Score(s.Registered)))
+	m.scores += h.scorer.Clipped(s.Registered)
 	addTo(m.clients[:], &m.nClients, s.Client)
 	addTo(m.servers[:], &m.nServers, s.Server)
 	if len(m.freshNames) < 3 {

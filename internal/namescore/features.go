@@ -17,6 +17,21 @@ const NumFeatures = 30
 // Features are what the trees compare.
 type Features [NumFeatures]float32
 
+// Places of the features that are looked at of many names together.
+const (
+	ofLength      = 0
+	ofDigits      = 2 // their share
+	ofVowels      = 4 // their share
+	ofConsonants  = 5 // the longest run
+	ofVariety     = 6 // different symbols, per symbol
+	ofCost        = 7 // of what follows what, per symbol
+	ofWeight      = 12
+	ofCover       = 13 // by words
+	ofHyphens     = 16
+	ofSuffix      = 18
+	ofAlternation = 28 // of vowels and others
+)
+
 // maxLabel is how much of a label is looked at.
 const maxLabel = 32
 
@@ -200,25 +215,25 @@ func (f *Features) Fill(t *Tables, registered []byte) {
 	covered, words, longest := t.cover(s[2 : 2+n])
 
 	l := float32(n)
-	f[0] = float32(whole)
+	f[ofLength] = float32(whole)
 	f[1] = float32(digits)
-	f[2] = float32(digits) / l
+	f[ofDigits] = float32(digits) / l
 	f[3] = float32(changes)
-	f[4] = float32(vowels) / max(1, float32(vowels+consonants))
-	f[5] = float32(longestRun)
-	f[6] = float32(bits.OnesCount64(seen)) / l
-	f[7] = float32(total) / (l + 1)
+	f[ofVowels] = float32(vowels) / max(1, float32(vowels+consonants))
+	f[ofConsonants] = float32(longestRun)
+	f[ofVariety] = float32(bits.OnesCount64(seen)) / l
+	f[ofCost] = float32(total) / (l + 1)
 	f[8] = float32(worst)
 	f[9] = float32(best)
 	f[10] = float32(four) / l
 	f[11] = float32(five) / l
-	f[12] = float32(weight) / float32(two)
-	f[13] = float32(covered) / l
+	f[ofWeight] = float32(weight) / float32(two)
+	f[ofCover] = float32(covered) / l
 	f[14] = float32(words)
 	f[15] = float32(longest)
-	f[16] = float32(hyphens)
+	f[ofHyphens] = float32(hyphens)
 	f[17] = float32(hex) / l
-	f[18] = float32(t.TLD[hashText(suffix)&tldMask])
+	f[ofSuffix] = float32(t.TLD[hashText(suffix)&tldMask])
 	f[19] = float32(total)
 	f[20] = float32(longestDigits)
 	f[21] = float32(n - covered)
@@ -228,7 +243,7 @@ func (f *Features) Fill(t *Tables, registered []byte) {
 	f[25] = float32(len(suffix))
 	f[26] = float32(highest)
 	f[27] = float32(unlikely) / l
-	f[28] = float32(alternate) / l
+	f[ofAlternation] = float32(alternate) / l
 	f[29] = float32(four)
 }
 

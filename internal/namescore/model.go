@@ -16,49 +16,55 @@ import (
 //go:embed model.bin
 var packed []byte
 
-type model struct {
-	tables *Tables
-	trees  *Trees
+// Model is what was learned.
+type Model struct {
+	Tables *Tables
+	Each   *Trees // of one name
+	Alike  *Trees // of names together
 }
 
-var load = sync.OnceValue(func() *model {
-	t, trees, err := Decode(packed)
+var load = sync.OnceValue(func() *Model {
+	m, err := Decode(packed)
 	if err != nil {
 		panic(err) // the build is broken
 	}
-	return &model{t, trees}
+	return m
 })
 
 // Scorer scores names. It belongs to one worker; make it with New.
 type Scorer struct {
-	model    *model
+	*Model
 	features Features
+	each     [MostTogether]Features
+	words    []uint64
+	runs     []uint32
 }
 
 // New returns a scorer with the model that dnshark was built with.
-func New() *Scorer { return &Scorer{model: load()} }
+func New() *Scorer { return &Scorer{Model: load()} }
 
 // Score returns the log-odds that a registered domain, in lower case and without final
 // dot, was made up by a program: above Likely one in a hundred of chosen names is, above
 // Surely one in a thousand. It allocates nothing.
 func (s *Scorer) Score(registered []byte) float32 {
-	s.features.Fill(s.model.tables, registered)
-	return s.model.trees.Score(&s.features)
+	s.features.Fill(s.Tables, registered)
+	return s.Each.Score(&s.features)
 }
 
-// Segment is that of Tables, with the words that dnshark was built with.
-func (s *Scorer) Segment(dst []uint64, registered []byte) (words []uint64, uncovered int) {
-	return s.model.tables.Segment(dst, registered)
-}
-
-// Encode returns a model as octets.
-func Encode(t *Tables, trees *Trees) []byte {
+// Encode returns the model as octets.
+func (m *Model) Encode() []byte {
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	for _, v := range []any{t, trees.Base, uint32(len(trees.Nodes)), trees.Nodes, uint32(len(trees.Roots)), trees.Roots} {
-		if err := binary.Write(w, binary.LittleEndian, v); err != nil {
-			panic(err) // a buffer takes everything
+	write := func(list ...any) {
+		for _, v := range list {
+			if err := binary.Write(w, binary.LittleEndian, v); err != nil {
+				panic(err) // a buffer takes everything
+			}
 		}
+	}
+	write(m.Tables)
+	for _, t := range []*Trees{m.Each, m.Alike} {
+		write(t.Base, uint32(len(t.Nodes)), t.Nodes, uint32(len(t.Roots)), t.Roots)
 	}
 	if err := w.Close(); err != nil {
 		panic(err)
@@ -67,37 +73,39 @@ func Encode(t *Tables, trees *Trees) []byte {
 }
 
 // Decode reads what Encode wrote.
-func Decode(octets []byte) (*Tables, *Trees, error) {
+func Decode(octets []byte) (*Model, error) {
 	z, err := gzip.NewReader(bytes.NewReader(octets))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	const most = 4 << 20
 	r := io.LimitReader(z, most)
-	t, trees := &Tables{}, &Trees{}
 	read := func(v any) {
 		if err == nil {
 			err = binary.Read(r, binary.LittleEndian, v)
 		}
 	}
-	var nodes, roots uint32
-	read(t)
-	read(&trees.Base)
-	read(&nodes)
-	if err == nil && nodes > most/16 {
-		err = fmt.Errorf("%d nodes", nodes)
+	m := &Model{Tables: &Tables{}, Each: &Trees{}, Alike: &Trees{}}
+	read(m.Tables)
+	for _, t := range []*Trees{m.Each, m.Alike} {
+		var nodes, roots uint32
+		read(&t.Base)
+		read(&nodes)
+		if err == nil && nodes > most/16 {
+			err = fmt.Errorf("%d nodes", nodes)
+		}
+		if err == nil {
+			t.Nodes = make([]Node, nodes)
+		}
+		read(t.Nodes)
+		read(&roots)
+		if err == nil && roots > nodes {
+			err = fmt.Errorf("%d roots of %d nodes", roots, nodes)
+		}
+		if err == nil {
+			t.Roots = make([]int32, roots)
+		}
+		read(t.Roots)
 	}
-	if err == nil {
-		trees.Nodes = make([]Node, nodes)
-	}
-	read(trees.Nodes)
-	read(&roots)
-	if err == nil && roots > nodes {
-		err = fmt.Errorf("%d roots of %d nodes", roots, nodes)
-	}
-	if err == nil {
-		trees.Roots = make([]int32, roots)
-	}
-	read(trees.Roots)
-	return t, trees, err
+	return m, err
 }

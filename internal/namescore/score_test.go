@@ -67,3 +67,58 @@ func ExampleScorer_Score() {
 	fmt.Println(New().Score([]byte("xjwqkzvbnmrt.info")) > Surely)
 	// Output: true
 }
+
+// Names of one program are told from names that people chose, in bounded time and
+// without memory.
+func TestTogether(t *testing.T) {
+	s := New()
+	fill := func(list ...string) (names []*Name) {
+		for _, text := range list {
+			n := &Name{}
+			s.Fill(n, []byte(text))
+			names = append(names, n)
+		}
+		return names
+	}
+	// Syllables, so that each alone is no evidence.
+	var made []string
+	x := uint64(88172645463325252)
+	for range 10 {
+		name := ""
+		for range 5 {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+			name += string("bcdfghjklmnpqrstvwxz"[x%20]) + string("aeiou"[x>>32%5])
+		}
+		made = append(made, name+".info")
+	}
+	program := fill(made...)
+	people := fill("weather-forecast.co.uk", "smithandsons.com", "gardenshop24.de", "my-photos.net", "lake.house", "oldbridgeschool.org", "tv2play.no", "northernrail.co.uk", "bestpizza.it", "stmarys.edu")
+	a, b := s.Together(program), s.Together(people)
+	t.Logf("%.2f, %.2f", a, b)
+	if a < 0.85 || b > -1 { // 0.85 is the detector's limit for ten names
+		t.Errorf("%.2f for names of a program, %.2f for those of people", a, b)
+	}
+	var many []*Name
+	for len(many) < MostTogether+10 {
+		many = append(many, fill("abcdefghijklmnopqrstuvwxyz0123456789-abcdefghijklmn.example")...)
+	}
+	if n := testing.AllocsPerRun(100, func() { s.Together(many) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkTogether(b *testing.B) {
+	s := New()
+	var names []*Name
+	for i := range 10 {
+		n := &Name{}
+		s.Fill(n, fmt.Appendf(nil, "bakotel%d.info", i))
+		names = append(names, n)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Together(names)
+	}
+}
