@@ -61,12 +61,11 @@ const (
 // flux is what a name's addresses are.
 type flux struct {
 	start, end int64
-	answers    uint32
 	fresh      uint32 // answers with addresses that were new
+	highTTL    uint32
+	samples    [maxSamples]netip.Addr
 	addrs      hashes
 	nets       hashes // /16
-	highTTL    uint32
-	samples    []string
 }
 
 // Thresholds of flux: the score of Holz et al. (NDSS 2008) with /16 for autonomous
@@ -107,7 +106,9 @@ func (c *c2) See(s *Seen, d *Desk) {
 	case dnswire.TypeTXT:
 		c.stager(s, d)
 	case dnswire.TypeA:
-		c.flux(s, d)
+		if !s.Common {
+			c.flux(s, d)
+		}
 	}
 }
 
@@ -351,10 +352,9 @@ func (c *c2) flux(s *Seen, d *Desk) {
 	f := c.fluxes.get(key, s.Time)
 	if f == nil {
 		f = c.fluxes.add(key, s.Time)
-		*f = flux{start: s.Time, samples: f.samples[:0]}
+		*f = flux{start: s.Time}
 	}
 	f.end = s.Time
-	f.answers++
 	f.highTTL = max(f.highTTL, ttl)
 	isFresh := false
 	for i := range s.Msg.Answer() {
@@ -366,25 +366,29 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		if f.addrs.add(maphash.Bytes(c.seed, b[:]) | 1) {
 			isFresh = true
 			f.nets.add(maphash.Bytes(c.seed, b[:2]) | 1)
-			if len(f.samples) < maxSamples {
-				f.samples = sample(f.samples, ip.String())
+			if f.addrs.n <= len(f.samples) {
+				f.samples[f.addrs.n-1] = ip
 			}
 		}
 	}
 	if isFresh {
 		f.fresh++
 	}
-	if f.answers < fluxAnswers || float64(f.addrs.n) < c.options.at(limitFluxAddrs) || float64(f.nets.n) < c.options.at(limitFluxNets) || float64(f.nets.n) < fluxShare*float64(f.addrs.n) || f.fresh < fluxAnswers {
+	if float64(f.addrs.n) < c.options.at(limitFluxAddrs) || float64(f.nets.n) < c.options.at(limitFluxNets) || float64(f.nets.n) < fluxShare*float64(f.addrs.n) || f.fresh < fluxAnswers {
 		return
+	}
+	addresses := []string{}
+	for _, ip := range f.samples {
+		addresses = append(addresses, ip.String())
 	}
 	a := &event.Alert{
 		Threat: c.Threat(), Kind: "dns_fast_flux", Severity: event.SeverityHigh, Confidence: 0.8, Technique: "T1568.001",
 		Rule:  "a name's addresses change all the time and are spread over many networks",
 		Start: f.start, End: f.end, Src: s.Client, Server: s.Server, Domain: string(s.Name), Value: float64(f.nets.n), Threshold: c.options.at(limitFluxNets),
 		Evidence: []event.Evidence{
-			{Name: "addresses_at_least", Number: float64(f.addrs.n)}, {Name: "networks_at_least", Number: float64(f.nets.n)}, {Name: "answers", Number: float64(f.answers)},
+			{Name: "addresses_at_least", Number: float64(f.addrs.n)}, {Name: "networks_at_least", Number: float64(f.nets.n)},
 			{Name: "answers_with_new_addresses", Number: float64(f.fresh)}, {Name: "highest_ttl", Number: float64(f.highTTL)},
-			{Name: "score_of_holz", Number: 1.32*float64(f.addrs.n) + 18.54*float64(f.nets.n)}, {Name: "addresses", Texts: append([]string{}, f.samples...)},
+			{Name: "score_of_holz", Number: 1.32*float64(f.addrs.n) + 18.54*float64(f.nets.n)}, {Name: "addresses", Texts: addresses},
 		},
 		Rejected: []string{"content delivery: it has many addresses in few networks", "pools of time servers and seeds of peers: the name is none"},
 	}
@@ -393,7 +397,7 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		a.Rule += "; its name is that of a pool of volunteers"
 		a.Rejected = a.Rejected[:1]
 	}
-	d.Raise(s, string(s.Name), float64(f.answers), a)
+	d.Raise(s, string(s.Name), float64(f.fresh), a)
 }
 
 // volunteers reports whether a name is one of those under which volunteers offer what

@@ -65,7 +65,10 @@ type Seen struct {
 	ClientHash, ServerHash, PairHash, NameHash, DomainHash uint64
 	// Repeat says that the client had the same answer about the same name not long ago:
 	// most messages are such, and most detectors learn nothing of them.
-	Repeat  bool
+	Repeat bool
+	// Common says that somebody had the same answer about the same name within the last
+	// minute, about: of names and what they lead to there is nothing to learn.
+	Common  bool
 	fresh   *filterSet
 	key     *hashKey // of Fresh
 	allowed uint32   // threats for which the name is no evidence, by place in Stage.slots
@@ -77,12 +80,12 @@ func (s *Seen) hash(b []byte) uint64 { return s.key.hash(b) }
 
 // Fresh reports whether nobody asked about a hash within the last hours. The salt keeps
 // the questions of detectors apart.
-func (s *Seen) Fresh(hash, salt uint64) bool {
-	return s.fresh.add(hash^salt*0x9e3779b97f4a7c15, s.Time)
-}
+func (s *Seen) Fresh(hash, salt uint64) bool { return s.fresh.add(salted(hash, salt), s.Time) }
 
 // known is Fresh without remembering, the other way round.
-func (s *Seen) known(hash, salt uint64) bool { return s.fresh.has(hash ^ salt*0x9e3779b97f4a7c15) }
+func (s *Seen) known(hash, salt uint64) bool { return s.fresh.has(salted(hash, salt)) }
+
+func salted(hash, salt uint64) uint64 { return hash ^ salt*0x9e3779b97f4a7c15 }
 
 // Salts of Fresh.
 const (
@@ -112,9 +115,21 @@ type Stage struct {
 	names   []byte // of seen
 	seen    []Seen // the messages of the batch
 	fresh   filterSet
-	recent  []uint64 // contents, each at its own place
+	recent  []uint64  // contents with who asked, each at its own place
+	common  []content // without, the same way
 	key     hashKey
+	// The last server, and its hash.
+	server     netip.Addr
+	serverHash uint64
 }
+
+type content struct {
+	hash uint64
+	time int64 // when it was learned from
+}
+
+// commonTime is how long the same answer is no news.
+const commonTime = 60e9
 
 type slot struct {
 	Detector
@@ -125,7 +140,7 @@ type slot struct {
 // NewStage returns the stage with the detectors of the threats that are wanted.
 func NewStage(o *Options) *Stage {
 	own := *o
-	s := &Stage{options: &own, key: newHashKey(), recent: make([]uint64, 1<<16)}
+	s := &Stage{options: &own, key: newHashKey(), recent: make([]uint64, 1<<16), common: make([]content, 1<<14)}
 	s.Desk.incidents, s.Desk.options = newTable[string, incident](maxIncidents), &own
 	for _, make := range detectors {
 		if d := make(&own); o.Threats == nil || o.Threats(d.Threat()) {
@@ -243,23 +258,23 @@ func (s *Stage) look(e *event.Event, at int) {
 	from := len(s.names)
 	s.names = e.Msg.AppendNameLower(s.names, q.Name)
 	v.Name = s.names[from:len(s.names):len(s.names)]
-	v.Registered = s.suffix.Registered(v.Name)
+	v.ClientHash = s.hashAddr(v.Client)
+	if v.Server != s.server { // mostly it is the same
+		s.server, s.serverHash = v.Server, s.hashAddr(v.Server)
+	}
+	v.ServerHash = s.serverHash
+	v.PairHash = v.ClientHash*3 + v.ServerHash
+	v.NameHash = s.key.hash(v.Name)
+	v.Registered = s.suffix.RegisteredOf(v.Name, v.NameHash)
 	if before := len(v.Name) - len(v.Registered) - 1; before > 0 && len(v.Registered) > 0 {
 		v.Labels = v.Name[:before]
 	}
-	v.ClientHash = s.hashAddr(v.Client)
-	v.ServerHash = s.hashAddr(v.Server)
-	v.PairHash = v.ClientHash*3 + v.ServerHash
-	v.NameHash = s.key.hash(v.Name)
 	v.DomainHash = v.NameHash
 	if len(v.Registered) < len(v.Name) {
 		v.DomainHash = s.key.hash(v.Registered)
 	}
 	if v.Response {
-		h := s.content(v)
-		recent := &s.recent[h%uint64(len(s.recent))]
-		v.Repeat = *recent == h
-		*recent = h
+		s.compare(v)
 	}
 	if v.Repeat || len(v.Registered) == 0 || !s.allow.may(v.DomainHash) {
 		return
@@ -268,6 +283,20 @@ func (s *Stage) look(e *event.Event, at int) {
 	if v.allowed, list = s.allow.find(v.Name); v.allowed != 0 {
 		s.allow.counts[list]++
 	}
+}
+
+// compare finds out whether there was the same answer before.
+func (s *Stage) compare(v *Seen) {
+	hash := s.content(v)
+	common := &s.common[hash%uint64(len(s.common))]
+	v.Common = common.hash == hash && v.Time-common.time < commonTime && v.Time >= common.time
+	if !v.Common {
+		*common = content{hash, v.Time}
+	}
+	own := mixed(hash + v.PairHash)
+	recent := &s.recent[own%uint64(len(s.recent))]
+	v.Repeat = *recent == own
+	*recent = own
 }
 
 // next returns room in seen.
@@ -302,9 +331,9 @@ func (s *Stage) hashAddr(a netip.Addr) uint64 {
 	return s.key.hash(b[:])
 }
 
-// content hashes who asked what, and what the answer was.
+// content hashes what was asked, and what the answer was.
 func (s *Stage) content(v *Seen) uint64 {
-	h := v.PairHash + v.NameHash*7 + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
+	h := v.NameHash*7 + uint64(v.Type)<<8 + uint64(v.Msg.RCode()) + uint64(v.Txn.State)<<32
 	records := v.Msg.Answer()
 	for i := range records[:min(len(records), 16)] {
 		h += s.key.hash(v.Msg.RData(&records[i]))

@@ -67,10 +67,8 @@ func (g *dga) See(s *Seen, d *Desk) {
 	}
 	switch {
 	case s.Msg.RCode() == dnswire.RCodeNoError:
-		if len(s.Msg.Answer()) > 0 {
-			if s.Fresh(s.DomainHash, saltExists) {
-				g.resolved(s, d)
-			}
+		if !s.Common && len(s.Msg.Answer()) > 0 && s.Fresh(s.DomainHash, saltExists) {
+			g.resolved(s, d)
 		}
 	// Below a domain that exists anything may be missing.
 	case s.Msg.RCode() == dnswire.RCodeNXDomain && (len(s.Labels) == 0 || bytes.Equal(s.Labels, []byte("www"))):

@@ -4,14 +4,18 @@ package detect
 // each hash, of which the one that was not used for longest gives way. It grows with
 // what comes, needs no memory for links, and touches few cache lines.
 type cache[V any] struct {
-	tags   []uint64 // 0: free
-	used   []uint32 // seconds
-	values []V
+	sets   []cacheSet
+	values []V // ways to a set
 	n      int
 	limit  int
 }
 
 const ways = 4
+
+type cacheSet struct {
+	tags [ways]uint64 // 0: free
+	used [ways]uint32 // seconds
+}
 
 func newCache[V any](limit int) *cache[V] {
 	c := &cache[V]{limit: limit}
@@ -20,113 +24,132 @@ func newCache[V any](limit int) *cache[V] {
 }
 
 func (c *cache[V]) make(size int) {
-	c.tags, c.used, c.values, c.n = make([]uint64, size), make([]uint32, size), make([]V, size), 0
+	c.sets, c.values, c.n = make([]cacheSet, size/ways), make([]V, size), 0
 }
 
 // get returns the value of a hash, which is used now, or nil. The pointer is good until
 // the next add.
 func (c *cache[V]) get(hash uint64, now int64) *V {
 	hash = mixed(hash) | 1
-	set := c.set(hash)
-	for i, tag := range c.tags[set : set+ways] {
+	at := c.set(hash)
+	set := &c.sets[at]
+	for i, tag := range &set.tags {
 		if tag == hash {
-			c.used[set+i] = uint32(now / 1e9)
-			return &c.values[set+i]
+			set.used[i] = uint32(now / 1e9)
+			return &c.values[at*ways+i]
 		}
 	}
 	return nil
 }
 
-func (c *cache[V]) set(hash uint64) int { return int(hash>>20) & (len(c.tags)/ways - 1) * ways }
+func (c *cache[V]) set(hash uint64) int { return int(hash>>20) & (len(c.sets) - 1) }
 
 // add returns the value of a hash that is not there yet, as it was left by the one that
 // gave way.
 func (c *cache[V]) add(hash uint64, now int64) *V { return c.insert(mixed(hash)|1, uint32(now/1e9)) }
 
 func (c *cache[V]) insert(hash uint64, used uint32) *V {
-	if 4*c.n > 3*len(c.tags) && len(c.tags) < c.limit {
+	if 4*c.n > 3*len(c.values) && len(c.values) < c.limit {
 		old := *c
-		c.make(2 * len(old.tags))
-		for i, tag := range old.tags {
+		c.make(2 * len(old.values))
+		old.each(func(tag uint64, used uint32, v *V) { *c.place(tag, used) = *v })
+	}
+	return c.place(hash, used)
+}
+
+// each calls f for every value.
+func (c *cache[V]) each(f func(tag uint64, used uint32, v *V)) {
+	for at := range c.sets {
+		for i, tag := range &c.sets[at].tags {
 			if tag != 0 {
-				at := c.place(tag)
-				c.tags[at], c.used[at], c.values[at] = tag, old.used[i], old.values[i]
+				f(tag, c.sets[at].used[i], &c.values[at*ways+i])
 			}
 		}
 	}
-	at := c.place(hash)
-	c.tags[at], c.used[at] = hash, used
-	return &c.values[at]
 }
 
-// place returns the place that a new hash takes.
-func (c *cache[V]) place(hash uint64) int {
-	set := c.set(hash)
-	oldest := set
-	for i := set; i < set+ways; i++ {
-		if c.tags[i] == 0 {
+// place takes a place for a new hash.
+func (c *cache[V]) place(hash uint64, used uint32) *V {
+	at := c.set(hash)
+	set := &c.sets[at]
+	taken := 0
+	for i, tag := range &set.tags {
+		if tag == 0 {
 			c.n++
-			return i
+			taken = i
+			break
 		}
-		if c.used[i] < c.used[oldest] {
-			oldest = i
+		if set.used[i] < set.used[taken] {
+			taken = i
 		}
 	}
-	return oldest
+	set.tags[taken], set.used[taken] = hash, used
+	return &c.values[at*ways+taken]
 }
 
 // filterSet remembers what it was shown, with few mistakes (it then says old of what
-// is new), for one to two hours: two Bloom filters take turns.
+// is new), for one to two hours: two Bloom filters take turns. Both have what they know
+// of a hash in one cache line: a bit in each of four words.
 type filterSet struct {
-	bits  [2][]uint64
-	count int
-	turn  int64 // when the younger filter began
+	lines []filterLine
+	young int   // which filter is the younger one
+	count int   // of the hashes in it
+	turn  int64 // when it began
 }
 
+type filterLine [2][filterHashes]uint64
+
 const (
-	filterBits   = 1 << 24
 	filterHashes = 4
+	filterLines  = 1 << 16
+	filterBits   = filterLines * filterHashes * 64
 	// filterFull is how many entries keep mistakes under 2 %.
-	filterFull = filterBits / 8
+	filterFull = filterBits / 10
 	filterTime = 3600e9
 )
 
 // add reports whether a hash is new.
 func (f *filterSet) add(hash uint64, now int64) bool {
-	if f.bits[0] == nil {
-		f.bits = [2][]uint64{make([]uint64, filterBits/64), make([]uint64, filterBits/64)}
-		f.turn = now
+	if f.lines == nil {
+		f.lines, f.turn = make([]filterLine, filterLines), now
 	}
 	if f.count >= filterFull || now-f.turn >= filterTime {
-		f.bits[0], f.bits[1] = f.bits[1], f.bits[0]
-		clear(f.bits[0])
+		f.young = 1 - f.young
+		for i := range f.lines {
+			f.lines[i][f.young] = [filterHashes]uint64{}
+		}
 		f.count, f.turn = 0, now
 	}
-	inNew, inOld := true, true
-	step := hash>>32 | 1
-	for i := range uint64(filterHashes) {
-		bit := (hash + i*step) % filterBits
-		inNew = inNew && f.bits[0][bit/64]>>(bit%64)&1 == 1
-		inOld = inOld && f.bits[1][bit/64]>>(bit%64)&1 == 1
-		f.bits[0][bit/64] |= 1 << (bit % 64)
-	}
-	if !inNew {
+	inYoung, inOld := f.bits(hash)
+	if !inYoung {
 		f.count++
+		hash = mixed(hash)
+		words := &f.lines[hash>>48%filterLines][f.young]
+		for i := range words {
+			words[i] |= 1 << (hash >> (6 * i) % 64)
+		}
 	}
-	return !inNew && !inOld
+	return !inYoung && !inOld
+}
+
+// bits reports which filter has all bits of a hash.
+func (f *filterSet) bits(hash uint64) (inYoung, inOld bool) {
+	hash = mixed(hash)
+	line := &f.lines[hash>>48%filterLines]
+	young, old := &line[f.young], &line[1-f.young]
+	inYoung, inOld = true, true
+	for i := range filterHashes {
+		bit := uint64(1) << (hash >> (6 * i) % 64)
+		inYoung, inOld = inYoung && young[i]&bit != 0, inOld && old[i]&bit != 0
+	}
+	return inYoung, inOld
 }
 
 // has reports whether a hash was added.
 func (f *filterSet) has(hash uint64) bool {
-	if f.bits[0] == nil {
+	if f.lines == nil {
 		return false
 	}
-	inNew, inOld := true, true
-	step := hash>>32 | 1
-	for i := range uint64(filterHashes) {
-		bit := (hash + i*step) % filterBits
-		inNew = inNew && f.bits[0][bit/64]>>(bit%64)&1 == 1
-		inOld = inOld && f.bits[1][bit/64]>>(bit%64)&1 == 1
-	}
-	return inNew || inOld
+	inYoung, inOld := f.bits(hash)
+	return inYoung || inOld
 }

@@ -106,7 +106,7 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		return
 	}
 	isNew := h.resolver(s)
-	if s.Repeat {
+	if s.Repeat || s.Common && !isNew {
 		return
 	}
 	var set answerSet
@@ -190,11 +190,17 @@ func (a *answerSet) split() (private, public netip.Addr) {
 	return private, public
 }
 
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-
 // inner reports whether an address is of the client's own network or host.
 func inner(ip netip.Addr) bool {
-	return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || sharedSpace.Contains(ip)
+	if ip.Is4() {
+		switch b := ip.As4(); b[0] {
+		case 0, 10, 100, 127, 169, 172, 192:
+			return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() ||
+				b[0] == 100 && b[1]>>6 == 1 // 100.64.0.0/10, RFC 6598
+		}
+		return false
+	}
+	return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast()
 }
 
 // toLocalhost reports whether the answer is an alias of the client itself.

@@ -52,12 +52,13 @@ type guessing struct {
 // paired counts what came from a server to a client.
 type paired struct{ matched, unmatched uint64 }
 
-// firstAnswer is the first answer to a query.
+// firstAnswer is the first answer to a query. It fills a cache line.
 type firstAnswer struct {
 	hash  uint64 // of its addresses, ports and id
 	time  int64
-	addrs [4][16]byte
-	n     uint8 // of addrs
+	addrs [40]byte // up to ten addresses of 4 octets, or two of 16
+	n     uint8    // of octets in it
+	size  uint8    // of an address
 	rcode uint16
 	hops  uint8
 }
@@ -213,11 +214,14 @@ func (p *poison) remember(s *Seen) {
 	}
 	h := p.query(s)
 	f := &p.firsts[h%firstAnswers]
-	f.hash, f.time, f.hops, f.rcode, f.n = h, s.Time, s.Flow.Hops, uint16(s.Msg.RCode()), 0
+	f.hash, f.time, f.hops, f.rcode, f.n, f.size = h, s.Time, s.Flow.Hops, uint16(s.Msg.RCode()), 0, 4
+	if s.Type == dnswire.TypeAAAA {
+		f.size = 16
+	}
 	for i := range s.Msg.Answer() {
-		if ip := addressOf(&s.Msg, &s.Msg.Answer()[i]); ip.IsValid() && int(f.n) < len(f.addrs) {
-			f.addrs[f.n] = ip.As16()
-			f.n++
+		r := &s.Msg.Answer()[i]
+		if r.Type == s.Type && r.Class == dnswire.ClassIN && r.Fault == dnswire.None && int(f.n+f.size) <= len(f.addrs) {
+			f.n += uint8(copy(f.addrs[f.n:], s.Msg.RData(r)))
 		}
 	}
 }
@@ -230,8 +234,9 @@ func (p *poison) query(s *Seen) uint64 {
 // answers returns the set that was remembered.
 func (f *firstAnswer) answers() (set answerSet) {
 	set.rcode = dnswire.RCode(f.rcode)
-	for _, a := range f.addrs[:f.n] {
-		set.addrs[set.n] = netip.AddrFrom16(a).Unmap()
+	for octets := f.addrs[:f.n]; len(octets) >= int(f.size) && int(set.n) < len(set.addrs); octets = octets[f.size:] {
+		a, _ := netip.AddrFromSlice(octets[:f.size])
+		set.addrs[set.n] = a.Unmap()
 		set.n++
 	}
 	return set

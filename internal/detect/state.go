@@ -22,7 +22,7 @@ const StateFile = "detectors.state"
 
 const (
 	// stateHead changes when anything in the file does.
-	stateHead = "dnshark detectors 1\n"
+	stateHead = "dnshark detectors 2\n"
 	// maxState is more than all tables together take.
 	maxState = 64 << 20
 	// stateAge is how old state may be: who asked for what long ago says little.
@@ -154,19 +154,21 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 	return append(append(b, byte(len(text))), text...)
 }
 
-// save appends both filters, without the words that are 0.
+// save appends both filters, the younger first, without the words that are 0.
 func (f *filterSet) save(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.turn))
 	b = binary.LittleEndian.AppendUint32(b, uint32(f.count))
-	for _, words := range f.bits {
+	for _, which := range []int{f.young, 1 - f.young} {
 		at := len(b)
 		b = append(b, 0, 0, 0, 0)
 		n := uint32(0)
-		for i, w := range words {
-			if w != 0 {
-				b = binary.LittleEndian.AppendUint32(b, uint32(i))
-				b = binary.LittleEndian.AppendUint64(b, w)
-				n++
+		for i := range f.lines {
+			for j, w := range f.lines[i][which] {
+				if w != 0 {
+					b = binary.LittleEndian.AppendUint32(b, uint32(filterHashes*i+j))
+					b = binary.LittleEndian.AppendUint64(b, w)
+					n++
+				}
 			}
 		}
 		binary.LittleEndian.PutUint32(b[at:], n)
@@ -175,16 +177,15 @@ func (f *filterSet) save(b []byte) []byte {
 }
 
 func (f *filterSet) load(r *stateReader) {
-	f.turn, f.count = int64(r.uint64()), int(r.uint32())
-	f.bits = [2][]uint64{make([]uint64, filterBits/64), make([]uint64, filterBits/64)}
-	for _, words := range f.bits {
+	*f = filterSet{turn: int64(r.uint64()), count: int(r.uint32()), lines: make([]filterLine, filterLines)}
+	for which := range 2 {
 		for n := r.uint32(); n > 0 && !r.bad; n-- {
 			i, w := r.uint32(), r.uint64()
-			if i >= filterBits/64 {
+			if i >= filterHashes*filterLines {
 				r.bad = true
 				return
 			}
-			words[i] = w
+			f.lines[i/filterHashes][which][i%filterHashes] = w
 		}
 	}
 }
@@ -192,13 +193,11 @@ func (f *filterSet) load(r *stateReader) {
 // saveCache appends the values of a cache.
 func saveCache[V any](b []byte, c *cache[V], save func([]byte, *V) []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.n))
-	for i, tag := range c.tags {
-		if tag != 0 {
-			b = binary.LittleEndian.AppendUint64(b, tag)
-			b = binary.LittleEndian.AppendUint32(b, c.used[i])
-			b = save(b, &c.values[i])
-		}
-	}
+	c.each(func(tag uint64, used uint32, v *V) {
+		b = binary.LittleEndian.AppendUint64(b, tag)
+		b = binary.LittleEndian.AppendUint32(b, used)
+		b = save(b, v)
+	})
 	return b
 }
 

@@ -122,7 +122,7 @@ func TestBadState(t *testing.T) {
 			t.Error("a changed bit is not noticed")
 		}
 	}
-	if err := load([]byte(strings.Replace(string(good), "detectors 1", "detectors 2", 1)), now); err == nil || !strings.Contains(err.Error(), "version") {
+	if err := load([]byte(strings.Replace(string(good), "detectors 2", "detectors 1", 1)), now); err == nil || !strings.Contains(err.Error(), "version") {
 		t.Error(err)
 	}
 	// Whoever can make checksums makes no panic, and no memory beyond the tables.

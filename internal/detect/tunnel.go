@@ -18,6 +18,7 @@ type tunnel struct {
 	flows   *cache[exchange]
 	garble  *table[pair, garbled]
 	lists   *table[uint64, samples] // of those that are about to be told
+	text    []byte
 }
 
 // exchange is what a client and a domain exchanged in the hour at hand.
@@ -150,7 +151,6 @@ func (t *tunnel) answer(s *Seen, x *exchange, key uint64) {
 	if s.Msg.RCode() == dnswire.RCodeNXDomain {
 		x.nxdomain++
 	}
-	var text [4 * dnswire.MaxNameLen]byte
 	for i := range s.Msg.Answer() {
 		r := &s.Msg.Answer()[i]
 		switch r.Type {
@@ -167,7 +167,8 @@ func (t *tunnel) answer(s *Seen, x *exchange, key uint64) {
 		x.answers++
 		x.down += uint32(r.Len)
 		if r.Fault == dnswire.None && (r.Type == dnswire.TypeCNAME || r.Type == dnswire.TypeMX || r.Type == dnswire.TypeSRV) {
-			name := s.Msg.AppendRData(text[:0], r)
+			t.text = s.Msg.AppendRData(t.text[:0], r)
+			name := t.text
 			if at := bytes.LastIndexByte(name, ' '); at >= 0 {
 				name = name[at+1:]
 			}

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// Table remembers what it found: names come again, and the library allocates. The
-// zero value is ready for use; it belongs to one worker.
+// Table remembers what it found, for names come again. The zero value is ready for use;
+// it belongs to one worker.
 type Table struct {
 	seed  maphash.Seed
 	slots []slot // a name has one place; newer names overwrite older ones
@@ -24,18 +24,27 @@ type slot struct {
 	from uint16 // where its registered domain begins
 }
 
-const tableSlots = 1 << 12
+const tableSlots = 1 << 15
 
 // Registered returns the part of a name, in presentation format and lower case,
 // that somebody registered. It is empty for a public suffix itself.
 func (t *Table) Registered(name []byte) []byte {
 	if t.slots == nil {
-		t.seed, t.slots = maphash.MakeSeed(), make([]slot, tableSlots)
+		t.seed = maphash.MakeSeed()
 	}
-	h := maphash.Bytes(t.seed, name) | 1
-	s := &t.slots[h>>32%tableSlots]
-	if s.hash != h {
-		s.hash, s.from = h, uint16(find(name))
+	return t.RegisteredOf(name, maphash.Bytes(t.seed, name))
+}
+
+// RegisteredOf is Registered for who has a hash of the name, by which nobody can choose
+// names that collide. All hashes of a table are of one function.
+func (t *Table) RegisteredOf(name []byte, hash uint64) []byte {
+	if t.slots == nil {
+		t.slots = make([]slot, tableSlots)
+	}
+	hash |= 1
+	s := &t.slots[hash>>32%tableSlots]
+	if s.hash != hash {
+		s.hash, s.from = hash, uint16(find(name))
 	}
 	return name[s.from:]
 }
