@@ -203,10 +203,22 @@ func (s *Stage) Process(b *event.Batch) {
 		s.use(r)
 	}
 	s.seen, s.names = s.seen[:0], s.names[:0]
-	for i := range b.Events {
-		if e := &b.Events[i]; e.HasMessage() {
-			s.look(e, i)
+	// Pairing appends queries that found no answer behind the messages of their batch. Counts
+	// are of messages in order of time, however they come in batches.
+	messages := len(b.Events)
+	for messages > 0 && b.Events[messages-1].Class == event.ClassUnanswered {
+		messages--
+	}
+	late := messages
+	for i := range messages {
+		e := &b.Events[i]
+		for ; late < len(b.Events) && b.Events[late].Time <= e.Time; late++ {
+			s.look(&b.Events[late], late)
 		}
+		s.look(e, i)
+	}
+	for ; late < len(b.Events); late++ {
+		s.look(&b.Events[late], late)
 	}
 	for j := range s.slots {
 		if d := &s.slots[j]; !d.off {
@@ -242,7 +254,7 @@ func (s *Stage) show(d *slot, bit uint32) {
 
 // look adds a message to seen, if anybody wants it.
 func (s *Stage) look(e *event.Event, at int) {
-	if !e.Msg.Flags.Response() && e.Class == event.ClassMessage && !s.wanted(e) {
+	if !e.HasMessage() || !e.Msg.Flags.Response() && e.Class == event.ClassMessage && !s.wanted(e) {
 		return
 	}
 	v := s.next()

@@ -23,18 +23,18 @@ type tunnel struct {
 
 // exchange is what a client and a domain exchanged in the hour at hand.
 type exchange struct {
-	start, end uint32 // seconds since the Unix epoch
-	up, down   uint32 // octets of new labels, of new data
-	queries    uint32 // that were answered, or found no answer, but for repeated ones
-	names      uint32 // that were new
-	answers    uint32 // data that was new
-	records    uint32 // with data that could be new
-	nxdomain   uint16
-	odd        uint16 // queries of types that hardly anybody uses
-	strange    uint16 // names in data whose top-level domain does not exist
-	reversed   uint16 // names that are an address
-	hashed     uint16 // names that are a digest
-	told       bool
+	start    int64  // ns since the Unix epoch
+	up, down uint32 // octets of new labels, of new data
+	queries  uint32 // that were answered, or found no answer, but for repeated ones
+	names    uint32 // that were new
+	answers  uint32 // data that was new
+	records  uint32 // with data that could be new
+	nxdomain uint16
+	odd      uint16 // queries of types that hardly anybody uses
+	strange  uint16 // names in data whose top-level domain does not exist
+	reversed uint16 // names that are an address
+	hashed   uint16 // names that are a digest
+	told     bool
 }
 
 // samples are names and data for the evidence.
@@ -53,7 +53,7 @@ type garbled struct {
 // reversed addresses carry more information than a slow tunnel; what tells them
 // apart stands in judge.
 const (
-	tunnelWindow = 3600 // s
+	tunnelWindow = 3600e9
 
 	oddMin  = 10   // queries of odd types
 	oddInfo = 500  // octets up or down with them
@@ -95,23 +95,21 @@ func (t *tunnel) See(s *Seen, d *Desk) {
 	if len(s.Registered) == 0 || s.Allowed || s.Repeat || !carries(s) {
 		return
 	}
-	now := uint32(s.Time / 1e9)
 	key := mixed(s.ClientHash + s.DomainHash)
 	x := t.flows.get(key, s.Time)
 	if x == nil {
 		x = t.flows.add(key, s.Time)
-		*x = exchange{start: now}
-	} else if now-x.start >= tunnelWindow && now >= x.start { // an hour is over
-		*x = exchange{start: now}
+		*x = exchange{start: s.Time}
+	} else if s.Time-x.start >= tunnelWindow { // an hour is over
+		*x = exchange{start: s.Time}
 	}
-	x.end = max(x.end, now)
 	x.queries++
 	if odd(s.Type) {
 		x.odd++
 	}
 	if len(s.Labels) > 0 && s.Fresh(s.NameHash+s.ClientHash, saltLabels) {
 		x.names++
-		x.up += uint32(len(s.Labels))
+		x.up += uint32(octets(s.Labels))
 		switch {
 		case isReversed(s.Labels) || within(s.Name, []byte("arpa")):
 			x.reversed++
@@ -134,12 +132,29 @@ const shortLabels = 16
 // records of other types than addresses. All counts are of such messages.
 func carries(s *Seen) bool {
 	switch {
-	case len(s.Labels) >= shortLabels:
+	case len(s.Labels) >= shortLabels && octets(s.Labels) >= shortLabels:
 		return true
 	case s.Type == dnswire.TypeA || s.Type == dnswire.TypeAAAA || s.Type == dnswire.TypeHTTPS || s.Type == dnswire.TypePTR || s.Type == dnswire.TypeNS || s.Type == dnswire.TypeSOA || s.Type == dnswire.TypeDS || s.Type == dnswire.TypeDNSKEY:
 		return false
 	}
 	return true
+}
+
+// octets returns how many octets labels have on the wire, where none is escaped: a dot
+// stands for a length.
+func octets(labels []byte) int {
+	n := len(labels)
+	for {
+		at := bytes.IndexByte(labels, '\\')
+		if at < 0 || at+1 == len(labels) {
+			return n
+		}
+		if c := labels[at+1]; c < '0' || c > '9' {
+			n, labels = n-1, labels[at+2:]
+			continue
+		}
+		n, labels = n-3, labels[min(at+4, len(labels)):]
+	}
 }
 
 // odd reports whether a type is used by tunnels more than by anybody else.
@@ -241,11 +256,11 @@ func (t *tunnel) report(s *Seen, d *Desk, x *exchange, rule *tunnelRule, key uin
 		}
 	}
 	x.told = true
-	seconds := float64(max(1, x.end-x.start))
+	seconds := max(1, float64(s.Time-x.start)/1e9)
 	d.Raise(s, id, value, &event.Alert{
 		Threat: t.Threat(), Kind: rule.kind, Severity: rule.severity, Confidence: rule.confidence, Technique: "T1071.004",
-		Rule: rule.text, Start: int64(x.start) * 1e9, End: s.Time, Src: s.Client, Domain: string(s.Registered),
-		Value: value, Threshold: rule.threshold(t.options), Window: tunnelWindow * 1e9,
+		Rule: rule.text, Start: x.start, End: s.Time, Src: s.Client, Domain: string(s.Registered),
+		Value: value, Threshold: rule.threshold(t.options), Window: tunnelWindow,
 		Evidence: []event.Evidence{
 			{Name: "different_transactions", Number: float64(x.queries)}, {Name: "unique_names", Number: float64(x.names)},
 			{Name: "octets_up", Number: float64(x.up)}, {Name: "octets_down", Number: float64(x.down)},
