@@ -73,12 +73,6 @@ func addressOf(m *dnswire.Message, r *dnswire.Record) netip.Addr {
 	return a.Unmap()
 }
 
-// lastOctets are the four last octets of an address.
-func lastOctets(a netip.Addr) []byte {
-	b := a.As16()
-	return b[12:]
-}
-
 // within reports whether a name is the domain or below it. Both are in lower case
 // and without final dot.
 func within(name, domain []byte) bool {

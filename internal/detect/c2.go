@@ -191,10 +191,11 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 	if float64(carries) < beaconContents*float64(b.queries) || float64(carries) < c.options.at(limitIntervals)*beaconContents {
 		return
 	}
-	share, period := b.regular()
+	share := b.regular()
 	if share < regularShare {
 		return
 	}
+	period := float64(b.last-b.start) / 1e9 / float64(b.intervals)
 	if len(b.samples) < 3 {
 		b.samples = sample(b.samples, string(s.Name))
 	}
@@ -206,10 +207,13 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 		Evidence: []event.Evidence{
 			{Name: "answers", Number: float64(b.queries)}, {Name: "intervals", Number: float64(b.intervals)}, {Name: "interval_s", Number: period},
 			{Name: "regular_share", Number: share}, {Name: "new_names", Number: float64(b.names)}, {Name: "new_texts", Number: float64(b.contents)},
-			{Name: "octets_of_new_texts", Number: float64(b.octets)}, {Name: "lowest_ttl", Number: float64(b.lowTTL)}, {Name: "answers_without_address", Number: float64(b.empty)},
+			{Name: "octets_of_new_texts", Number: float64(b.octets)}, {Name: "answers_without_address", Number: float64(b.empty)},
 			{Name: "names", Texts: append([]string{}, b.samples...)}, {Name: "texts", Texts: append([]string{}, b.texts...)},
 		},
 		Rejected: []string{"monitoring and update checks: they ask for the same and get the same", "popular service: no other client asks"},
+	}
+	if b.lowTTL != math.MaxUint32 {
+		a.Evidence = append(a.Evidence, event.Evidence{Name: "lowest_ttl", Number: float64(b.lowTTL)})
 	}
 	if b.contents < b.queries/2 {
 		a.Severity, a.Confidence = event.SeverityMedium, 0.7
@@ -217,21 +221,17 @@ func (c *c2) beacon(s *Seen, d *Desk) {
 	d.Raise(s, s.Client.String()+" "+string(s.Registered), float64(b.queries), a)
 }
 
-// regular returns the share of intervals that are alike, and their usual length in
-// seconds.
-func (b *beacon) regular() (share, period float64) {
-	best, at, sum := 0, 0, 0
+// regular returns the share of intervals that are alike.
+func (b *beacon) regular() float64 {
+	best, sum := 0, 0
 	for i, n := range b.buckets {
 		sum += int(n)
 		if i >= regularSpan {
 			sum -= int(b.buckets[i-regularSpan])
 		}
-		if sum > best {
-			best, at = sum, i
-		}
+		best = max(best, sum)
 	}
-	middle := float64(at) - float64(regularSpan)/2 + 0.5
-	return float64(best) / float64(max(1, b.intervals)), math.Exp2(middle / perOctave)
+	return float64(best) / float64(max(1, b.intervals))
 }
 
 // marks are what scripts and programs have and other text records do not.

@@ -43,6 +43,7 @@ type holes struct{ domains [4]uint64 }
 // moving is an address that names have as their only one, and those that moved there.
 type moving struct {
 	start, end int64
+	moved      int64   // when the first of domains came
 	hosts      hashes  // registered domains that have it
 	domains    hashes  // those that were elsewhere before
 	fresh      int     // hosts that nobody knew an address of before
@@ -387,7 +388,7 @@ func (h *hijack) resolver(s *Seen) (isNew bool) {
 func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr, domain uint64, isNew bool) {
 	m.answers++
 	if m.domains.n == 0 {
-		m.start = s.Time
+		m.moved = s.Time
 	}
 	if m.domains.add(domain) {
 		m.names = sample(m.names, string(s.Name))
@@ -397,8 +398,8 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 		m.nFrom++
 		m.before = sample(m.before, from.String())
 	}
-	addTo(m.clients[:], &m.nClients, s.Client)
-	addTo(m.servers[:], &m.nServers, s.Server)
+	addNew(m.clients[:], &m.nClients, s.Client)
+	addNew(m.servers[:], &m.nServers, s.Server)
 	// A shared host has more names that were always there.
 	if float64(m.domains.n) < h.options.at(limitMoved) || m.nFrom < driftFrom || 10*m.domains.n < driftShare*m.hosts.n {
 		return
@@ -406,7 +407,7 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 	a := &event.Alert{
 		Threat: h.Threat(), Kind: "drift", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1584.002",
 		Rule:  "unrelated names that were in different networks moved to one address",
-		Start: m.start, End: m.end, Value: float64(m.domains.n), Threshold: h.options.at(limitMoved), Window: driftWindow, Domain: "",
+		Start: m.moved, End: m.end, Value: float64(m.domains.n), Threshold: h.options.at(limitMoved), Window: driftWindow, Domain: "",
 		Evidence: []event.Evidence{
 			{Name: "domains", Number: float64(m.domains.n)}, {Name: "domains_there_at_least", Number: float64(m.hosts.n)}, {Name: "networks_before_at_least", Number: float64(m.nFrom)}, {Name: "answers", Number: float64(m.answers)},
 			{Name: "clients_at_least", Number: float64(m.nClients)}, {Name: "resolvers_at_least", Number: float64(m.nServers)},
@@ -433,8 +434,8 @@ func (h *hijack) drift(s *Seen, d *Desk, k *known, m *moving, target netip.Addr,
 func (h *hijack) substitute(s *Seen, d *Desk, m *moving, target netip.Addr) {
 	m.fresh++
 	m.scores += h.scorer.Clipped(s.Registered)
-	addTo(m.clients[:], &m.nClients, s.Client)
-	addTo(m.servers[:], &m.nServers, s.Server)
+	addNew(m.clients[:], &m.nClients, s.Client)
+	addNew(m.servers[:], &m.nServers, s.Server)
 	if len(m.freshNames) < 3 {
 		m.freshNames = sample(m.freshNames, string(s.Name))
 	}
@@ -461,9 +462,10 @@ func (h *hijack) substitute(s *Seen, d *Desk, m *moving, target netip.Addr) {
 	d.Raise(s, target.String(), float64(m.fresh), a)
 }
 
-func addTo(list []netip.Addr, n *int, a netip.Addr) {
-	if *n < len(list) && !slices.Contains(list[:*n], a) {
-		list[*n] = a
+// addNew adds a value to the first n of list, if it is none of them and there is room.
+func addNew[T comparable](list []T, n *int, v T) {
+	if *n < len(list) && !slices.Contains(list[:*n], v) {
+		list[*n] = v
 		*n++
 	}
 }

@@ -2,9 +2,7 @@ package detect
 
 import (
 	"bytes"
-	"encoding/binary"
 	"hash/maphash"
-	"math/bits"
 	"net/netip"
 
 	"github.com/dnshark-io/dnshark/dnswire"
@@ -39,11 +37,13 @@ type guessing struct {
 	inSecond      uint32 // replies in it
 	most          uint32 // of any second
 	name          uint64 // hash of name and client port at hand
-	ids           uint64 // bits of ids seen for it
-	mostIDs       int    // ids for one name at one port, up to 64
+	ids           [64]uint16
+	nIDs          int // different ids seen for it
+	mostIDs       int // of any name and port
 	names         []string
 	answers       []string
-	servers       uint64 // bits
+	servers       [16]uint64 // hashes
+	nServers      int
 	wrongQuestion uint64 // the id and the ports fit, the question did not
 	lowTTL        uint8  // IP TTL
 	highTTL       uint8
@@ -161,12 +161,12 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 	g.inSecond++
 	g.most = max(g.most, g.inSecond)
 	if name := maphash.Bytes(p.seed, s.Name) ^ uint64(s.ClientPort); name != g.name {
-		g.name, g.ids = name, 0
+		g.name, g.nIDs = name, 0
 	}
-	g.ids |= 1 << (uint32(s.Msg.ID) * 0x9e3779b1 >> 26)
-	g.mostIDs = max(g.mostIDs, bits.OnesCount64(g.ids))
+	addNew(g.ids[:], &g.nIDs, s.Msg.ID)
+	g.mostIDs = max(g.mostIDs, g.nIDs)
 	g.lowTTL, g.highTTL = min(g.lowTTL, s.Flow.Hops), max(g.highTTL, s.Flow.Hops)
-	g.servers |= 1 << (binary.BigEndian.Uint32(lastOctets(s.Server)) * 0x9e3779b1 >> 26)
+	addNew(g.servers[:], &g.nServers, s.ServerHash)
 
 	fast := float64(g.mostIDs) >= p.options.at(limitGuessedIDs)
 	// Where most questions are not seen at all, replies prove nothing; nor where some
@@ -185,7 +185,7 @@ func (p *poison) guess(s *Seen, d *Desk, both *paired) {
 		Evidence: []event.Evidence{
 			{Name: "replies_without_question", Number: float64(g.count)}, {Name: "most_in_a_second", Number: float64(g.most)},
 			{Name: "in_window", Number: float64(inWindow)}, {Name: "ids_for_one_name_and_port_at_least", Number: float64(g.mostIDs)},
-			{Name: "wrong_question", Number: float64(g.wrongQuestion)}, {Name: "servers_at_least", Number: float64(bits.OnesCount64(g.servers))},
+			{Name: "wrong_question", Number: float64(g.wrongQuestion)}, {Name: "servers_at_least", Number: float64(g.nServers)},
 			{Name: "ip_ttl_lowest", Number: float64(g.lowTTL)}, {Name: "ip_ttl_highest", Number: float64(g.highTTL)},
 			{Name: "replies_of_this_server_that_fit", Number: float64(both.matched)},
 			{Name: "names", Texts: append([]string{}, g.names...)}, {Name: "answers", Texts: append([]string{}, g.answers...)},

@@ -58,7 +58,7 @@ var Thresholds = [numLimits]Threshold{
 	limitMoved:       {"dns_hijacking", "moved-domains", "unrelated domains that move to one address within an hour", driftNames, 3, 48},
 	limitSubstituted: {"dns_hijacking", "made-up-domains", "domains that look made up and have one address", substituted, 4, 1e6},
 	limitRebindTTL:   {"dns_hijacking", "rebinding-ttl", "seconds: a private address with a longer TTL is no rebinding", rebindTTL, 1, 604800},
-	limitZones:       {"dns_zone_transfer", "guessed-zones", "zones that a client asks a server for in vain, to be called guesses", guessedZones, 2, 1e6},
+	limitZones:       {"dns_zone_transfer", "guessed-zones", "zones that a client asks a server for in vain, to be called guesses", guessedZones, 2, maxZones},
 	limitSteps:       {"dns_zone_transfer", "walk-steps", "names that a client asks for because an NSEC record gave them as the next", walkSteps, 4, 1e9},
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 
 	"github.com/dnshark-io/dnshark/dnswire"
 	"github.com/dnshark-io/dnshark/event"
@@ -19,6 +20,7 @@ type transfer struct {
 	told    *table[notified, struct{}]
 	walks   *table[pair, walking]
 	seed    maphash.Seed
+	whole   dnswire.Message // of last
 }
 
 // flow is one transfer: answers after the first may come without the question.
@@ -42,19 +44,20 @@ type transferring struct {
 	answers uint64
 	told    bool // its outcome was counted
 	ixfr    bool
+	ended   bool // its last answer ended with a SOA
 }
 
 // copying is all that a client copied, or tried to, from a server.
 type copying struct {
 	start, end       int64
 	attempts, done   uint64 // attempts, and those which got records
-	complete         uint64 // of done, those that ended with their second SOA
+	complete         uint64 // of done, those whose last record so far is a SOA
 	refused, current uint64
 	records, octets  uint64
 	messages         uint64
 	zones            []string // samples
-	zoneCount        uint64
-	lastZone         uint64 // hash
+	zoneHashes       []uint64 // of all zones, at most maxZones
+	lastZone         uint64   // hash
 	outcomes         []string
 	refreshs         bool // the client asked for the serial, as secondaries do
 }
@@ -75,7 +78,11 @@ func (t *transfer) wantsQuery(q dnswire.Type) bool {
 	return q == dnswire.TypeAXFR || q == dnswire.TypeIXFR || q == dnswire.TypeSOA
 }
 
-const opcodeNotify = 4
+const (
+	opcodeNotify = 4
+	// maxZones is how many zones of a client at a server are told apart.
+	maxZones = 256
+)
 
 // See implements Detector.
 func (t *transfer) See(s *Seen, d *Desk) {
@@ -102,7 +109,7 @@ func (t *transfer) pair(p pair, now int64) *copying {
 	c := t.pairs.get(p)
 	if c == nil {
 		c = t.pairs.add(p)
-		*c = copying{zones: c.zones[:0], outcomes: c.outcomes[:0]}
+		*c = copying{zones: c.zones[:0], zoneHashes: c.zoneHashes[:0], outcomes: c.outcomes[:0]}
 	}
 	if c.attempts == 0 {
 		c.start = now
@@ -120,9 +127,9 @@ func (t *transfer) attempt(s *Seen) *transferring {
 	*one = transferring{zone: append(one.zone[:0], s.Name...), start: s.Time, ixfr: s.Type == dnswire.TypeIXFR}
 	c := t.pair(pair{s.Client, s.Server}, s.Time)
 	c.attempts++
-	if h := maphash.Bytes(t.seed, s.Name); h != c.lastZone || c.zoneCount == 0 {
-		c.lastZone = h
-		c.zoneCount++
+	c.lastZone = maphash.Bytes(t.seed, s.Name)
+	if len(c.zoneHashes) < maxZones && !slices.Contains(c.zoneHashes, c.lastZone) {
+		c.zoneHashes = append(c.zoneHashes, c.lastZone)
 		c.zones = sample(c.zones, string(s.Name))
 	}
 	return one
@@ -160,11 +167,26 @@ func (t *transfer) answer(s *Seen, d *Desk) {
 		c.messages++
 		c.octets += uint64(len(m.Raw) + s.Missing)
 		// The first record is a SOA, and so is the last (RFC 5936 section 2.2).
-		if rs := m.Answer(); before+n > 1 && len(rs) == int(n) && rs[n-1].Type == dnswire.TypeSOA {
+		if one.ended {
+			c.complete--
+		}
+		if one.ended = before+n > 1 && n > 0 && t.last(m) == dnswire.TypeSOA; one.ended {
 			c.complete++
 		}
 	}
 	t.report(s, d, who, c, one)
+}
+
+// last returns the type of the last record of a message's answer section, which may have
+// more records than messages usually keep.
+func (t *transfer) last(m *dnswire.Message) dnswire.Type {
+	rs := m.Answer()
+	if len(rs) < int(m.Seen[dnswire.SectionAnswer]) {
+		t.whole.Limits.Records = dnswire.MaxLen
+		t.whole.Unpack(m.Raw)
+		rs = t.whole.Answer()
+	}
+	return rs[len(rs)-1].Type
 }
 
 func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferring) {
@@ -173,14 +195,17 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 		Rule:  "a client that is no known secondary asked for a whole zone",
 		Start: c.start, End: c.end, Src: s.Client, Server: s.Server, Value: float64(c.attempts), Threshold: 1,
 		Evidence: []event.Evidence{
-			{Name: "attempts", Number: float64(c.attempts)}, {Name: "zones", Number: float64(c.zoneCount)},
+			{Name: "attempts", Number: float64(c.attempts)}, {Name: "zones", Number: float64(len(c.zoneHashes))},
 			{Name: "transferred", Number: float64(c.done)}, {Name: "complete", Number: float64(c.complete)},
 			{Name: "refused", Number: float64(c.refused)}, {Name: "up_to_date", Number: float64(c.current)},
 			{Name: "records", Number: float64(c.records)}, {Name: "octets", Number: float64(c.octets)}, {Name: "messages", Number: float64(c.messages)},
 			{Name: "outcomes", Texts: append([]string{}, c.outcomes...)}, {Name: "zone_names", Texts: append([]string{}, c.zones...)},
 		},
 	}
-	if c.zoneCount == 1 {
+	if len(c.zoneHashes) == maxZones {
+		a.Evidence[1] = event.Evidence{Name: "zones_at_least", Number: maxZones}
+	}
+	if len(c.zoneHashes) == 1 {
 		a.Domain = string(one.zone)
 	}
 	if c.done > 0 {
@@ -188,13 +213,13 @@ func (t *transfer) report(s *Seen, d *Desk, who pair, c *copying, one *transferr
 		if one.ixfr {
 			a.Kind = "ixfr"
 		}
-	} else if float64(c.zoneCount) >= t.options.at(limitZones) {
+	} else if float64(len(c.zoneHashes)) >= t.options.at(limitZones) {
 		a.Kind, a.Rule = "guesses", "a client asked for many zones and got none"
 	}
 	switch {
 	case t.secondary(s.Client):
 		a.Severity, a.Rule = event.SeverityInfo, "an authorised secondary copied a zone"
-	case c.zoneCount == 1 && t.told.peek(notified{s.Client, c.lastZone}) != nil:
+	case len(c.zoneHashes) == 1 && t.told.peek(notified{s.Client, c.lastZone}) != nil:
 		a.Severity, a.Rule = event.SeverityLow, "a client that somebody notifies of changes, as primaries do, copied a zone; name it an authorised secondary if it is one"
 	case c.refreshs:
 		a.Severity, a.Rule = event.SeverityLow, "a client that asks for the zone's serial, as secondaries do, copied a zone; name it an authorised secondary if it is one"
