@@ -157,12 +157,30 @@ func TestAlertsPage(t *testing.T) {
 				fmt.Fprintf(&b, "| `%s` | %.0f | %.0f | %.0f | %s |\n", th, th.Default, th.Min, th.Max, th.Doc)
 			}
 		}
-		var keys []string
-		for key := range l.evidence[threat] {
-			keys = append(keys, key)
+		b.WriteString("\n| evidence | of | what it is |\n|---|---|---|\n")
+		keys := map[string]bool{}
+		for _, f := range Figures {
+			if f.Threat != threat {
+				continue
+			}
+			if f.Name != "value" && f.Name != "start" {
+				keys[f.Name] = true
+			}
+			of := f.Kinds
+			if of == "" {
+				of = "all"
+			}
+			for one := range strings.SplitSeq(f.Kinds, ", ") {
+				if one != "" && !kindOf(one) {
+					t.Errorf("%s: there is no kind %s", f.Name, one)
+				}
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Name, of, f.Doc)
 		}
-		slices.Sort(keys)
-		fmt.Fprintf(&b, "\nKeys of evidence: `%s`.\n\nNot to be told of it for one host: `--alert-suppress 'threat=%s client=192.0.2.7'`", strings.Join(keys, "`, `"), threat)
+		if !maps.Equal(keys, l.evidence[threat]) {
+			t.Errorf("%s: Figures has the keys %v, detectors say %v", threat, slices.Sorted(maps.Keys(keys)), slices.Sorted(maps.Keys(l.evidence[threat])))
+		}
+		fmt.Fprintf(&b, "\nNot to be told of it for one host: `--alert-suppress 'threat=%s client=192.0.2.7'`", threat)
 		if slices.Contains([]string{"dns_tunnel", "dns_dga", "dns_c2", "dns_hijacking"}, threat) {
 			fmt.Fprintf(&b, ";\nthat names of a domain are no evidence: `--alert-allow %s:telemetry.example`", threat)
 		}
@@ -236,4 +254,32 @@ alerts:
   back (` + "`dnshark_alert_rules_total{did=\"suppressed\"}`" + `) and how many messages each list allowed.
 - Thresholds that are not listed belong together and are not to be set.
 - What detectors know of names is kept from run to run where ` + "`--state`" + ` or ` + "`--store`" + ` names a directory.
+
+## How figures are counted
+
+Numbers in ` + "`alert.evidence`" + `, the alert's value and its times follow from the packets by the definitions in the
+tables below. A test (` + "`internal/detect/recompute`" + `) works each of them out again, with other
+decoders, from labelled captures and some of its own; they are the same within 1 %. What is said
+there of an alert holds for packets until its ` + "`end`" + `, the last message that counts. ` + "`start`" + ` is the first one,
+if nothing else is said.
+
+- **Messages** are those on DNS ports (` + "`--ports`" + `), in order of time. One of several packets has the time
+  of the last. A query that finds no answer counts at the moment when its time is out (` + "`--timeout`" + `).
+- A response is **answered** if it is the first one that has addresses, ports, protocol, id and question
+  of a query that waits, or all of it but no question; **duplicate** if it is one more of these, **late** if the query's time was
+  out; else **mismatched** if a query waits that differs in the question alone, **unsolicited** if none does.
+- A **repeat** is a response with client, server, first question, code, state (as above) and data of the first
+  16 records as one before; 65536 are remembered, and one may be forgotten earlier when two share a place.
+- **New** is what did not come in the hour before. What came one to two hours before may be new or not, and
+  of more than two million in an hour up to 2 % are missed.
+- A **domain** is a registered one by the public suffix list, **labels** are what stands before it in
+  a name. Octets of labels are those of the wire: with one for each dot between them. Octets of data are the record's RDLENGTH.
+- **Networks** are a /24 of IPv4 or a /48 of IPv6, written as their first address. **Private networks** are private, loopback, link-local, shared
+  (100.64.0.0/10) and unspecified addresses.
+- **Addresses and digests** in names: labels that begin with the four numbers of an IPv4 address, or with sixteen labels of a
+  hex digit; a first label of 32 or 40 hex digits with at most 32 octets behind it.
+- A figure that ends with ` + "`_at_least`" + ` counts up to the bound that is said and no further.
+- **Scores** are of a model that is part of dnshark (` + "`internal/namescore`" + `): no packet holds them. Which names they are
+  of is said; they are the same for the same names.
+- Keys without a number are samples, at most eight.
 `

@@ -44,25 +44,27 @@ func missed(v *view, a *alert) (list []missing) {
 	return list
 }
 
-// score is the model's; that it is the same here says only which names it was given.
-func score(name string) float32 { return namescore.New().Score([]byte(name)) }
+// Scores are the model's, which packets do not hold: that they are the same here says
+// which names it was given.
+var scorer = namescore.New()
+
+func score(name string) float32 { return max(-6, min(8, scorer.Score([]byte(name)))) }
 
 func mean(list []missing) float64 {
 	var sum float32
 	for _, m := range slices.Backward(list) {
-		sum += max(-6, min(8, score(m.name)))
+		sum += score(m.name)
 	}
 	return float64(sum / float32(len(list)))
 }
 
-// firsts holds, by client, the first name of the campaign that its earliest alert told of.
-func campaign(a *alert, list []missing, count int) float64 {
-	for _, m := range list {
-		if m.time/1000 == a.start()/1000 && m.time <= list[len(list)-count].time && a.end()-m.time <= 6*hour {
-			return float64(m.time / 1000)
-		}
+// campaign returns when the first name came that the client was told of, in an alert at
+// most six hours after it.
+func campaign(v *view, a *alert, last []missing) float64 {
+	if since, ok := v.campaigns[a.Src]; (!ok || a.end()-since > 6*hour) && len(last) > 0 {
+		v.campaigns[a.Src] = last[0].time
 	}
-	return 0
+	return float64(v.campaigns[a.Src] / 1000)
 }
 
 func madeUp(v *view, a *alert) figures {
@@ -82,7 +84,7 @@ func madeUp(v *view, a *alert) figures {
 	for _, m := range slices.Backward(last) {
 		names[m.name] = true
 		n["shortest"], n["longest"] = min(n["shortest"], float64(min(48, len(m.name)))), max(n["longest"], float64(min(48, len(m.name))))
-		words, rest := namescore.New().Segment(nil, []byte(m.name))
+		words, rest := scorer.Tables.Segment(nil, []byte(m.name))
 		if rest <= 1 && len(words) >= 2 && len(words) <= 4 {
 			whole++
 		}
@@ -98,11 +100,16 @@ func madeUp(v *view, a *alert) figures {
 	}
 	n["shared_words"] = float64(again) / float64(count) * float64(whole) / float64(count)
 	n["seconds"] = float64(a.end()-last[0].time) / 1e9
-	n[value] = n["mean_score"]
+	together := make([]*namescore.Name, count)
+	for i, m := range last {
+		together[count-1-i] = &namescore.Name{}
+		scorer.Fill(together[count-1-i], []byte(m.name))
+	}
+	n[value] = float64(scorer.Together(together))
 	if a.Kind == "word_lists" {
 		n[value] = n["shared_words"]
 	}
-	n[start], n[end] = campaign(a, all, count), float64(a.end()/1000)
+	n[start], n[end] = campaign(v, a, last), float64(a.end()/1000)
 	return figures{n, map[string]func(string) bool{"names": some(names)}}
 }
 
@@ -112,9 +119,9 @@ func rendezvous(v *view, a *alert) figures {
 	for len(last) > 0 && a.end()-last[0].time > 6*hour {
 		last = last[1:]
 	}
-	own := float64(score(canonical(a.Domain)))
+	own := float64(scorer.Score([]byte(canonical(a.Domain))))
 	_, suffix := namescore.Split([]byte(a.Domain))
 	n := map[string]float64{"score": own, "mean_score_of_the_last": mean(last), "the_last": float64(len(last)), value: own}
-	n[start], n[end] = campaign(a, all, len(last)), float64(a.end()/1000)
+	n[start], n[end] = campaign(v, a, nil), float64(a.end()/1000)
 	return figures{n, map[string]func(string) bool{"suffix": func(s string) bool { return s == strings.ToLower(string(suffix)) }}}
 }

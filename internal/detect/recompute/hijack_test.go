@@ -97,7 +97,7 @@ func hijack(v *view, a *alert) figures {
 				if len(l.networks) == 0 && bought {
 					t.freshDomains++
 					t.fresh[m.name] = true
-					t.scores += float64(max(-6, min(8, score(m.registered))))
+					t.scores += float64(score(m.registered))
 					t.clients[m.client.Addr().String()], t.servers[m.server.Addr().String()] = true, true
 				}
 			}

@@ -234,7 +234,10 @@ type question struct {
 
 // view is a capture as detection sees it: responses and what they are to the queries before
 // them, queries, and queries that found no answer, in order.
-type view struct{ messages []*message }
+type view struct {
+	messages  []*message
+	campaigns map[netip.Addr]int64 // when clients began to ask for made-up names, as alerts told so far
+}
 
 // pair tells what each message is to those before it.
 func pair(list []*message) *view {
@@ -247,7 +250,7 @@ func pair(list []*message) *view {
 		question
 	}
 	waiting, ended := map[transaction][]open{}, map[past]state{}
-	v := &view{}
+	v := &view{campaigns: map[netip.Addr]int64{}}
 	var order []open
 	expire := func(now int64) {
 		for len(order) > 0 && now-order[0].time >= timeout {

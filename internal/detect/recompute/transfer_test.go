@@ -75,7 +75,10 @@ func transfer(v *view, a *alert) figures {
 			}
 		}
 	}
-	n["zones"] = float64(len(zones))
+	if n["zones"] = float64(len(zones)); len(zones) >= 256 {
+		n["zones_at_least"] = 256
+		delete(n, "zones")
+	}
 	n[value] = n["attempts"]
 	return figures{n, map[string]func(string) bool{"outcomes": some(outcomes), "zone_names": some(zones)}}
 }
