@@ -107,7 +107,7 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		return
 	}
 	isNew := h.resolver(s)
-	if s.Repeat || s.Common && !isNew {
+	if s.Repeat || s.Common {
 		return
 	}
 	var set answerSet

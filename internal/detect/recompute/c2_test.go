@@ -128,13 +128,13 @@ func program(v *view, a *alert) figures {
 }
 
 func flux(v *view, a *alert) figures {
-	n := map[string]float64{"answers": 0, "answers_with_new_addresses": 0, "highest_ttl": 0}
+	n := map[string]float64{"answers_with_new_addresses": 0, "highest_ttl": 0}
 	addresses, networks := map[string]bool{}, map[netip.Prefix]bool{}
 	for _, m := range v.messages {
 		if m.time > a.end() {
 			break
 		}
-		if m.name != canonical(a.Domain) || !c2(m) || m.Rcode != dns.RcodeSuccess || !m.is(dns.TypeA) {
+		if m.name != canonical(a.Domain) || !c2(m) || m.common || m.Rcode != dns.RcodeSuccess || !m.is(dns.TypeA) {
 			continue
 		}
 		ttl, some, isNew := uint32(0), false, false
@@ -146,10 +146,9 @@ func flux(v *view, a *alert) figures {
 		if !some || ttl > 900 {
 			continue
 		}
-		if n["answers"] == 0 {
+		if n[start] == 0 {
 			n[start] = float64(m.time / 1000)
 		}
-		n["answers"]++
 		n["highest_ttl"] = max(n["highest_ttl"], float64(ttl))
 		for _, r := range m.Answer {
 			ip := address(r)

@@ -43,6 +43,7 @@ type message struct {
 	*dns.Msg              // nil for what is none
 	state          state
 	repeat         bool // the client had the same answer before
+	common         bool // and somebody had it within the minute before
 
 	// Of the first question, in lower case and without final dot.
 	name, registered, labels string
@@ -315,7 +316,8 @@ func pair(list []*message) *view {
 	return v
 }
 
-// repeats marks answers that tell a client of a server nothing that it was not told before.
+// repeats marks answers that tell a client of a server nothing that it was not told before,
+// and those that somebody was told within a minute.
 func (v *view) repeats() {
 	type content struct {
 		client, server netip.Addr
@@ -325,7 +327,7 @@ func (v *view) repeats() {
 		state          state
 		answer         string
 	}
-	seen := map[content]bool{}
+	seen, told := map[content]bool{}, map[content]int64{}
 	for _, m := range v.messages {
 		if !m.response() || len(m.Question) == 0 {
 			continue
@@ -338,6 +340,12 @@ func (v *view) repeats() {
 		slices.Sort(data)
 		c.answer = strings.Join(data, "\n")
 		m.repeat, seen[c] = seen[c], true
+		c.client, c.server = netip.Addr{}, netip.Addr{}
+		if at, ok := told[c]; ok && m.time-at < minute {
+			m.common = true
+		} else {
+			told[c] = m.time
+		}
 	}
 }
 

@@ -39,8 +39,7 @@ type alert struct {
 	Evidence  map[string]any
 }
 
-func (a *alert) start() int64 { return a.Start.UnixNano() }
-func (a *alert) end() int64   { return a.End.UnixNano() }
+func (a *alert) end() int64 { return a.End.UnixNano() }
 
 // figures are what an alert should say: numbers, and texts of which it shows some. A
 // number that is the alert's own has a name in capitals.
