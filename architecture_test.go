@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/output":          {"dnswire", "event", "internal/kind", "internal/suffix"},
 	"internal/namescore":       {},
 	"internal/namescore/train": {"internal/namescore"},
+	"internal/asn":             {},
 	"internal/detect":          {"dnswire", "event", "internal/kind", "internal/namescore", "internal/suffix"},
 	"internal/detect/eval":     {"dnswire", "event", "internal/suffix"},
 	"internal/sink":            {"event", "internal/filter", "internal/kind", "internal/nearest", "internal/output", "internal/spool"},

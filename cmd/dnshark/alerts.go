@@ -4,12 +4,14 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/dnshark-io/dnshark/event"
+	"github.com/dnshark-io/dnshark/internal/asn"
 	"github.com/dnshark-io/dnshark/internal/detect"
 )
 
@@ -18,6 +20,7 @@ type alertOptions struct {
 	lists     []*ruleList
 	minimum   string
 	noShipped bool
+	asnTable  string
 }
 
 func (o *alertOptions) add(f *pflag.FlagSet) {
@@ -38,6 +41,19 @@ func (o *alertOptions) add(f *pflag.FlagSet) {
 	})
 	f.StringVar(&o.minimum, "alert-min-severity", "info", "tell no alerts below this `LEVEL`: "+strings.Join(event.SeverityNames, ", "))
 	f.BoolVar(&o.noShipped, "no-shipped-allow-lists", false, "use no lists of domains but --alert-allow and those of policies")
+	f.StringVar(&o.asnTable, "asn-table", "", "`FILE` that tells autonomous systems, as GeoLite2-ASN.mmdb: fast flux is judged by these instead of /16 networks")
+}
+
+// systems returns what tells the autonomous system of an address, nil without a table.
+func (o *alertOptions) systems() (func(netip.Addr) uint32, error) {
+	if o.asnTable == "" {
+		return nil, nil
+	}
+	table, err := asn.Open(o.asnTable)
+	if err != nil {
+		return nil, withExit(exitUsage, fmt.Errorf("--asn-table: %w", err))
+	}
+	return table.Number, nil
 }
 
 // rules returns what the flags say.

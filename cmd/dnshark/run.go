@@ -65,8 +65,12 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	var detection *detect.Stage
 	var keeper *keeper
 	if needs&kind.NeedDetection != 0 && (wanted == nil || !wanted.OnlyMessages()) {
+		systems, err := o.alerts.systems()
+		if err != nil {
+			return err
+		}
 		fresh := func() *detect.Stage {
-			return detect.NewStage(&detect.Options{Threats: kinds.HasName, Rules: o.rules, NoShipped: o.alerts.noShipped})
+			return detect.NewStage(&detect.Options{Threats: kinds.HasName, Rules: o.rules, NoShipped: o.alerts.noShipped, Systems: systems})
 		}
 		if !live { // names of a capture are another network's, or another time's
 			detection = fresh()

@@ -3,6 +3,7 @@ package detect
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"hash/maphash"
 	"math"
@@ -65,7 +66,7 @@ type flux struct {
 	highTTL    uint32
 	samples    [maxSamples]netip.Addr
 	addrs      hashes
-	nets       hashes // /16
+	nets       hashes // by network
 }
 
 // Thresholds of flux: the score of Holz et al. (NDSS 2008) with /16 for autonomous
@@ -365,7 +366,7 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		b := ip.As4()
 		if f.addrs.add(maphash.Bytes(c.seed, b[:]) | 1) {
 			isFresh = true
-			f.nets.add(maphash.Bytes(c.seed, b[:2]) | 1)
+			f.nets.add(c.network(ip))
 			if f.addrs.n <= len(f.samples) {
 				f.samples[f.addrs.n-1] = ip
 			}
@@ -377,7 +378,10 @@ func (c *c2) flux(s *Seen, d *Desk) {
 	if float64(f.addrs.n) < c.options.at(limitFluxAddrs) || float64(f.nets.n) < c.options.at(limitFluxNets) || float64(f.nets.n) < fluxShare*float64(f.addrs.n) || f.fresh < fluxAnswers {
 		return
 	}
-	addresses := []string{}
+	kind, addresses := "/16", []string{}
+	if c.options.Systems != nil {
+		kind = "AS"
+	}
 	for _, ip := range f.samples {
 		addresses = append(addresses, ip.String())
 	}
@@ -386,7 +390,7 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		Rule:  "a name's addresses change all the time and are spread over many networks",
 		Start: f.start, End: f.end, Src: s.Client, Server: s.Server, Domain: string(s.Name), Value: float64(f.nets.n), Threshold: c.options.at(limitFluxNets),
 		Evidence: []event.Evidence{
-			{Name: "addresses_at_least", Number: float64(f.addrs.n)}, {Name: "networks_at_least", Number: float64(f.nets.n)},
+			{Name: "addresses_at_least", Number: float64(f.addrs.n)}, {Name: "networks_at_least", Number: float64(f.nets.n)}, {Name: "networks_are", Texts: []string{kind}},
 			{Name: "answers_with_new_addresses", Number: float64(f.fresh)}, {Name: "highest_ttl", Number: float64(f.highTTL)},
 			{Name: "score_of_holz", Number: 1.32*float64(f.addrs.n) + 18.54*float64(f.nets.n)}, {Name: "addresses", Texts: addresses},
 		},
@@ -398,6 +402,18 @@ func (c *c2) flux(s *Seen, d *Desk) {
 		a.Rejected = a.Rejected[:1]
 	}
 	d.Raise(s, string(s.Name), float64(f.fresh), a)
+}
+
+// network hashes the autonomous system of an IPv4 address, or the /16 where none is known.
+func (c *c2) network(ip netip.Addr) uint64 {
+	b := ip.As4()
+	octets := b[:2]
+	if c.options.Systems != nil {
+		if n := c.options.Systems(ip); n != 0 {
+			octets = binary.BigEndian.AppendUint32(b[:0], n)
+		}
+	}
+	return maphash.Bytes(c.seed, octets) | 1
 }
 
 // volunteers reports whether a name is one of those under which volunteers offer what

@@ -45,6 +45,9 @@ type Options struct {
 	Rules *Rules
 	// NoShipped leaves out the lists of domains in allow/.
 	NoShipped bool
+	// Systems tells the autonomous system of an address, 0 where it does not know. nil: the
+	// /16 stands for it.
+	Systems func(netip.Addr) uint32
 }
 
 // Seen is a message as detectors look at it. It belongs to the stage and dies with
@@ -67,10 +70,11 @@ type Seen struct {
 	// most messages are such, and most detectors learn nothing of them.
 	Repeat bool
 	// Common says that somebody had the same answer about the same name within the last
-	// minute, about: of names and what they lead to there is nothing to learn.
+	// minute. Now and then such a one is not known: who counts answers must not rely on it.
 	Common  bool
 	fresh   *filterSet
 	key     *hashKey // of Fresh
+	content uint64   // hash of the question and the answer
 	allowed uint32   // threats for which the name is no evidence, by place in Stage.slots
 	at      int      // in the batch
 }
@@ -128,7 +132,7 @@ type content struct {
 	time int64 // when it was learned from
 }
 
-// commonTime is how long the same answer is no news.
+// commonTime is how long the same answer is common.
 const commonTime = 60e9
 
 type slot struct {
@@ -299,13 +303,13 @@ func (s *Stage) look(e *event.Event, at int) {
 
 // compare finds out whether there was the same answer before.
 func (s *Stage) compare(v *Seen) {
-	hash := s.content(v)
-	common := &s.common[hash%uint64(len(s.common))]
-	v.Common = common.hash == hash && v.Time-common.time < commonTime && v.Time >= common.time
+	v.content = s.content(v)
+	common := &s.common[v.content%uint64(len(s.common))]
+	v.Common = common.hash == v.content && v.Time-common.time < commonTime && v.Time >= common.time
 	if !v.Common {
-		*common = content{hash, v.Time}
+		*common = content{v.content, v.Time}
 	}
-	own := mixed(hash + v.PairHash)
+	own := mixed(v.content + v.PairHash)
 	recent := &s.recent[own%uint64(len(s.recent))]
 	v.Repeat = *recent == own
 	*recent = own

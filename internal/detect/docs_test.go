@@ -270,8 +270,6 @@ if nothing else is said.
   out; else **mismatched** if a query waits that differs in the question alone, **unsolicited** if none does.
 - A **repeat** is a response with client, server, first question, code, state (as above) and data of the first
   16 records as one before; 65536 are remembered, and one may be forgotten earlier when two share a place.
-- It is **common** if somebody, whoever it was, had the same less than a minute before, and that was not common itself;
-  16384 are remembered, the same way.
 - **New** is what did not come in the hour before. What came one to two hours before may be new or not, and
   of more than 1.6 million in an hour up to 2 % are missed.
 - A **domain** is a registered one by the public suffix list, **labels** are what stands before it in

@@ -31,7 +31,13 @@ type known struct {
 	networks [6]netNumber // newest last
 	n        uint8
 	public   int64 // time of the last public address, 0 when there was none
+	// What it was answered with last, if all of that is public and in networks, and when
+	// that was learned. The same again within a minute says nothing else.
+	content uint64
+	learned int64
 }
+
+const sameAgain = 60e9
 
 // inside counts private answers under a registered domain.
 type inside struct{ names [4]uint64 }
@@ -107,7 +113,12 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		return
 	}
 	isNew := h.resolver(s)
-	if s.Repeat || s.Common {
+	if s.Repeat {
+		return
+	}
+	k := h.names.get(s.NameHash, s.Time)
+	if k != nil && k.content == s.content && s.Time-k.learned < sameAgain && s.Time >= k.learned {
+		k.public = s.Time
 		return
 	}
 	var set answerSet
@@ -119,7 +130,6 @@ func (h *hijack) See(s *Seen, d *Desk) {
 	if !private.IsValid() && !public.IsValid() {
 		return
 	}
-	k := h.names.get(s.NameHash, s.Time)
 	if k == nil {
 		k = h.names.add(s.NameHash, s.Time)
 		*k = known{}
@@ -145,6 +155,9 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		}
 	}
 	k.learn(&set)
+	if !private.IsValid() && int(set.n) <= len(k.networks) {
+		k.content, k.learned = s.content, s.Time
+	}
 }
 
 // target returns what is known of an address that names have as their only one.

@@ -51,7 +51,7 @@ var Thresholds = [numLimits]Threshold{
 	limitMadeUp:      {"dns_dga", "domains", "domains of one client that do not exist; with fewer it is never an alert", 6, 6, lastNames},
 	limitIntervals:   {"dns_c2", "beacon-intervals", "times that a beacon must come", beaconMin, 8, 1e6},
 	limitFluxAddrs:   {"dns_c2", "flux-addresses", "different addresses of a name in fast flux", fluxAddrs, 8, 64},
-	limitFluxNets:    {"dns_c2", "flux-networks", "networks (/16) that these are in", fluxNets, 4, 64},
+	limitFluxNets:    {"dns_c2", "flux-networks", "networks that these are in: /16, or autonomous systems with --asn-table", fluxNets, 4, 64},
 	limitGuessedIDs:  {"dns_cache_poisoning", "guessed-ids", "different wrong ids of replies about one name to one port", guessIDs, 3, 48},
 	limitUnasked:     {"dns_cache_poisoning", "unasked-replies", "replies about one domain within ten minutes that nobody asked for", slowCount, 5, 1e9},
 	limitRaces:       {"dns_cache_poisoning", "double-answers", "queries with two answers that have nothing in common", raceMin, 1, 1e6},

@@ -134,7 +134,7 @@ func flux(v *view, a *alert) figures {
 		if m.time > a.end() {
 			break
 		}
-		if m.name != canonical(a.Domain) || !c2(m) || m.common || m.Rcode != dns.RcodeSuccess || !m.is(dns.TypeA) {
+		if m.name != canonical(a.Domain) || !c2(m) || m.Rcode != dns.RcodeSuccess || !m.is(dns.TypeA) {
 			continue
 		}
 		ttl, some, isNew := uint32(0), false, false
@@ -168,5 +168,5 @@ func flux(v *view, a *alert) figures {
 	n["addresses_at_least"], n["networks_at_least"] = float64(len(addresses)), float64(len(networks))
 	n["score_of_holz"] = 1.32*n["addresses_at_least"] + 18.54*n["networks_at_least"]
 	n[value] = n["networks_at_least"]
-	return figures{n, map[string]func(string) bool{"addresses": some(addresses)}}
+	return figures{n, map[string]func(string) bool{"addresses": some(addresses), "networks_are": func(s string) bool { return s == "/16" }}}
 }

@@ -65,7 +65,7 @@ func hijack(v *view, a *alert) figures {
 		if m.time > a.end() {
 			break
 		}
-		if !m.response() || m.state != answered || m.registered == "" || !m.is(dns.TypeA, dns.TypeAAAA) || m.Rcode != dns.RcodeSuccess || m.repeat || m.common {
+		if !m.response() || m.state != answered || m.registered == "" || !m.is(dns.TypeA, dns.TypeAAAA) || m.Rcode != dns.RcodeSuccess || m.repeat {
 			continue
 		}
 		list := addresses(m)

@@ -43,7 +43,6 @@ type message struct {
 	*dns.Msg              // nil for what is none
 	state          state
 	repeat         bool // the client had the same answer before
-	common         bool // and somebody had it within the minute before
 
 	// Of the first question, in lower case and without final dot.
 	name, registered, labels string
@@ -316,8 +315,7 @@ func pair(list []*message) *view {
 	return v
 }
 
-// repeats marks answers that tell a client of a server nothing that it was not told before,
-// and those that somebody was told within a minute.
+// repeats marks answers that tell a client of a server nothing that it was not told before.
 func (v *view) repeats() {
 	type content struct {
 		client, server netip.Addr
@@ -327,7 +325,7 @@ func (v *view) repeats() {
 		state          state
 		answer         string
 	}
-	seen, told := map[content]bool{}, map[content]int64{}
+	seen := map[content]bool{}
 	for _, m := range v.messages {
 		if !m.response() || len(m.Question) == 0 {
 			continue
@@ -340,12 +338,6 @@ func (v *view) repeats() {
 		slices.Sort(data)
 		c.answer = strings.Join(data, "\n")
 		m.repeat, seen[c] = seen[c], true
-		c.client, c.server = netip.Addr{}, netip.Addr{}
-		if at, ok := told[c]; ok && m.time-at < minute {
-			m.common = true
-		} else {
-			told[c] = m.time
-		}
 	}
 }
 

@@ -15,10 +15,7 @@ func init() {
 }
 
 // hour is how long the figures of a tunnel are gathered.
-const (
-	minute = 60e9
-	hour   = 3600e9
-)
+const hour = 3600e9
 
 func tunnel(v *view, a *alert, of string) figures {
 	names, data := news{}, news{}
