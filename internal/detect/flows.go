@@ -1,8 +1,11 @@
 package detect
 
-// cache is a map from hashes that holds a bounded number of values: four places for
-// each hash, of which the one that was not used for longest gives way. It grows with
-// what comes, needs no memory for links, and touches few cache lines.
+import "slices"
+
+// cache is a map from hashes that holds a bounded number of values: eight places for each
+// hash, of which the one that was not used for longest gives way. That happens at full size
+// only, else what detectors count would depend on chance. It grows with what comes, needs no
+// memory for links, and touches few cache lines.
 type cache[V any] struct {
 	sets   []cacheSet
 	values []V // ways to a set
@@ -10,7 +13,7 @@ type cache[V any] struct {
 	limit  int
 }
 
-const ways = 4
+const ways = 8
 
 type cacheSet struct {
 	tags [ways]uint64 // 0: free
@@ -49,7 +52,7 @@ func (c *cache[V]) set(hash uint64) int { return int(hash>>20) & (len(c.sets) - 
 func (c *cache[V]) add(hash uint64, now int64) *V { return c.insert(mixed(hash)|1, uint32(now/1e9)) }
 
 func (c *cache[V]) insert(hash uint64, used uint32) *V {
-	if 4*c.n > 3*len(c.values) && len(c.values) < c.limit {
+	for len(c.values) < c.limit && (4*c.n > 3*len(c.values) || !slices.Contains(c.sets[c.set(hash)].tags[:], 0)) {
 		old := *c
 		c.make(2 * len(old.values))
 		old.each(func(tag uint64, used uint32, v *V) { *c.place(tag, used) = *v })
