@@ -77,6 +77,7 @@ type racing struct {
 type straying struct {
 	start, end int64
 	count      uint64
+	domain     []byte // owner of the last record
 	names      []string
 	asked      []string
 }
@@ -305,6 +306,7 @@ func (p *poison) stray(s *Seen, d *Desk) {
 		return
 	}
 	var text [4 * dnswire.MaxNameLen]byte
+	var st *straying
 	for i := range m.Additional() {
 		r := &m.Additional()[i]
 		if (r.Type != dnswire.TypeA && r.Type != dnswire.TypeAAAA) || r.Fault != dnswire.None {
@@ -314,7 +316,7 @@ func (p *poison) stray(s *Seen, d *Desk) {
 		if within(owner, s.Registered) || p.needed(m, owner) {
 			continue
 		}
-		p.reportStray(s, d, owner)
+		st = p.noteStray(s, owner)
 	}
 	for i := range m.Authority() {
 		r := &m.Authority()[i]
@@ -325,7 +327,10 @@ func (p *poison) stray(s *Seen, d *Desk) {
 		if within(s.Name, owner) || within(owner, s.Registered) || p.chained(m, owner) {
 			continue
 		}
-		p.reportStray(s, d, owner)
+		st = p.noteStray(s, owner)
+	}
+	if st != nil {
+		p.reportStray(s, d, st)
 	}
 }
 
@@ -378,20 +383,26 @@ func (p *poison) chained(m *dnswire.Message, zone []byte) bool {
 	return false
 }
 
-func (p *poison) reportStray(s *Seen, d *Desk, owner []byte) {
+// noteStray counts a record; owner is its name.
+func (p *poison) noteStray(s *Seen, owner []byte) *straying {
 	st := p.strays.get(s.Server)
 	if st == nil || s.Time-st.end > guessGap {
 		p.strays.drop(s.Server)
 		st = p.strays.add(s.Server)
-		*st = straying{start: s.Time, names: st.names[:0], asked: st.asked[:0]}
+		*st = straying{start: s.Time, domain: st.domain[:0], names: st.names[:0], asked: st.asked[:0]}
 	}
 	st.end = s.Time
 	st.count++
+	st.domain = append(st.domain[:0], owner...)
 	st.names, st.asked = sample(st.names, string(owner)), sample(st.asked, string(s.Name))
+	return st
+}
+
+func (p *poison) reportStray(s *Seen, d *Desk, st *straying) {
 	d.Raise(s, s.Server.String(), float64(st.count), &event.Alert{
 		Threat: p.Threat(), Kind: "foreign_records", Severity: event.SeverityMedium, Confidence: 0.8, Technique: "T1557",
 		Rule:  "an answer brings records about a name that it does not need and that is in another domain",
-		Start: st.start, End: st.end, Src: s.Client, Server: s.Server, Domain: string(owner), Value: float64(st.count), Threshold: 1,
+		Start: st.start, End: st.end, Src: s.Client, Server: s.Server, Domain: string(st.domain), Value: float64(st.count), Threshold: 1,
 		Evidence: []event.Evidence{
 			{Name: "records", Number: float64(st.count)},
 			{Name: "names", Texts: append([]string{}, st.names...)}, {Name: "asked_for", Texts: append([]string{}, st.asked...)},

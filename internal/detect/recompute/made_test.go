@@ -16,8 +16,8 @@ import (
 	"github.com/dnshark-io/dnshark/internal/testkit"
 )
 
-// maker writes a capture of what the labelled ones lack, so that every kind of alert is
-// there at least once.
+// maker writes captures in which every kind of alert is at least once; the labelled ones
+// are not part of the project, and lack some.
 type maker struct {
 	t       *testing.T
 	capture *testkit.Capture
@@ -34,6 +34,7 @@ func made(t *testing.T) (paths []string) {
 	for name, write := range map[string]func(*maker){
 		"program": (*maker).program, "notdns": (*maker).notDNS, "walk": (*maker).walk, "transfers": (*maker).transfers,
 		"tunnel": (*maker).tunnel, "beacon": (*maker).beacon, "words": (*maker).words, "dga": (*maker).madeUp, "slow": (*maker).slowReplies,
+		"types": (*maker).types, "upload": (*maker).upload, "flux": (*maker).flux, "hijack": (*maker).hijack, "poison": (*maker).poison,
 	} {
 		path := filepath.Join(t.TempDir(), name+".pcap")
 		f, err := os.Create(path)
@@ -284,5 +285,107 @@ func (c *maker) slowReplies() {
 		m.Id, m.Response = 7, true
 		c.answer(from, m, "login.bank-host.com. 60 IN A 203.0.113.9")
 		c.now += 17 * second
+	}
+}
+
+// types has a tunnel in odd types, and one in aliases that lead nowhere.
+func (c *maker) types() {
+	for i := range 100 {
+		from := client(0)
+		name := fmt.Sprintf("%032x.k.key-host.com.", i)
+		c.answer(from, c.ask(from, name, 65399), fmt.Sprintf(`%s 0 IN TYPE65399 \# 40 %080x`, name, i-i%3))
+		name = fmt.Sprintf("%020x.c.cname-host.com.", i)
+		target := fmt.Sprintf(`h%04dabcdefgh\201.xo.`, i)
+		if i%4 == 0 {
+			target = "www.cname-host.com."
+		}
+		c.answer(from, c.ask(from, name, dns.TypeMX), name+" 0 IN MX 10 "+target, name+" 0 IN MX 20 x"+target)
+	}
+}
+
+// upload sends in names, over the edge of an hour.
+func (c *maker) upload() {
+	from := client(0)
+	for i := range 150 {
+		name := fmt.Sprintf("%050d.%04d.upload-host.com.", i*i, i)
+		m := c.ask(from, name, dns.TypeA)
+		switch i % 5 {
+		case 0:
+			m.Rcode = dns.RcodeNameError
+			c.answer(from, m)
+		case 1: // nobody answers
+		default:
+			c.answer(from, m, name+" 60 IN A 198.51.100.7")
+		}
+		c.now += 37 * second
+	}
+}
+
+func (c *maker) flux() {
+	for i := range 60 {
+		from := client(i % 3)
+		m := c.ask(from, "shop.flux-host.com.", dns.TypeA)
+		for j := range 4 {
+			m.Answer = append(m.Answer, c.record(fmt.Sprintf("shop.flux-host.com. %d IN A %d.%d.7.%d", 60+i, 20+i%40, i*3+j, 1+j)))
+		}
+		c.answer(from, m)
+		if i%4 == 0 { // what another is told of it at once
+			again := c.ask(client(5), "shop.flux-host.com.", dns.TypeA)
+			again.Answer = m.Answer
+			c.answer(client(5), again)
+		}
+		c.now += 200 * second
+	}
+}
+
+// hijack has names that move to one address, at the usual server and at another one, names
+// that should not exist, and one that moves into the client's network.
+func (c *maker) hijack() {
+	usual, rogue := c.server, netip.MustParseAddrPort("203.0.113.53:53")
+	tell := func(n int, name, address string) {
+		c.answer(client(n), c.ask(client(n), name, dns.TypeA), name+" 60 IN A "+address)
+		c.now += 5 * second
+	}
+	site := func(i int) string { return fmt.Sprintf("www.site%d.com.", i) }
+	for i := range 30 {
+		tell(0, site(i), fmt.Sprintf("198.18.%d.1", i))
+		tell(1, fmt.Sprintf("www.other%d.com.", i), "198.19.0.1")
+	}
+	for i := range 12 {
+		tell(i%2, site(i), "203.0.113.77")
+	}
+	c.server = rogue
+	for i := range 12 {
+		tell(0, site(12+i), "203.0.113.99")
+	}
+	c.server = usual
+	for i := range 40 {
+		tell(0, fmt.Sprintf("%s%dxq.com.", []string{"xkqzvjw", "qwrtzpl", "zzxkvbn", "jqhgkfd", "vbnmxqz"}[i%5], i*7919%9973), "203.0.113.111")
+	}
+	tell(0, "a.rebind-host.com.", "198.51.100.1")
+	tell(0, "a.rebind-host.com.", "192.168.1.1")
+}
+
+// poison has second answers of another's, and records that nobody asked for.
+func (c *maker) poison() {
+	from := client(0)
+	for i := range 20 {
+		name := fmt.Sprintf("www%d.raced-host.com.", i)
+		m := c.ask(from, name, dns.TypeA)
+		c.answer(from, m, name+" 60 IN A 203.0.113.5")
+		if i%2 == 0 { // the true one
+			m.Answer = nil
+			c.answer(from, m, fmt.Sprintf("%s 60 IN A 198.51.%d.7", name, i))
+		}
+		name = fmt.Sprintf("www%d.careless-host.com.", i)
+		m = c.ask(from, name, dns.TypeA)
+		m.Ns = []dns.RR{c.record("careless-host.com. 60 IN NS ns.elsewhere.net.")}
+		m.Extra = []dns.RR{c.record("ns.elsewhere.net. 60 IN A 203.0.113.6")}
+		if i%3 == 0 {
+			m.Ns = append(m.Ns, c.record("bank-host.net. 60 IN NS ns.elsewhere.net."))
+			m.Extra = append(m.Extra, c.record("www.bank-host.net. 60 IN A 203.0.113.6"))
+		}
+		c.answer(from, m, name+" 60 IN A 203.0.113.8")
+		c.now += second
 	}
 }
