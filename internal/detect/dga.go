@@ -182,14 +182,15 @@ func (g *dga) resolved(s *Seen, d *Desk) {
 	names := c.window(g.last[:0], s.Time)
 	g.last = names
 	names = names[:min(len(names), 10)]
-	if score < max(0, min(namescore.Likely, mean(names)-1.5)) || !like(names, s.Registered) {
+	least := max(0, min(namescore.Likely, mean(names)-1.5))
+	if score < least || !like(names, s.Registered) {
 		return
 	}
 	c.found = string(s.Registered)
 	d.Raise(s, s.Client.String(), 1, &event.Alert{
 		Threat: g.Threat(), Kind: "rendezvous", Severity: event.SeverityCritical, Confidence: 0.8, Technique: "T1568.002",
 		Rule:  "after many made-up domains that do not exist, one has an answer",
-		Start: c.since, End: s.Time, Src: s.Client, Server: s.Server, Domain: c.found, Value: float64(score), Threshold: namescore.Likely, Window: dgaWindow,
+		Start: c.since, End: s.Time, Src: s.Client, Server: s.Server, Domain: c.found, Value: float64(score), Threshold: float64(least), Window: dgaWindow,
 		Evidence: []event.Evidence{
 			{Name: "score", Number: float64(score)}, {Name: "mean_score_of_the_last", Number: float64(mean(names))}, {Name: "the_last", Number: float64(len(names))},
 			{Name: "suffix", Texts: []string{suffixOf(s.Registered)}},

@@ -157,13 +157,13 @@ func TestAlertsPage(t *testing.T) {
 				fmt.Fprintf(&b, "| `%s` | %.0f | %.0f | %.0f | %s |\n", th, th.Default, th.Min, th.Max, th.Doc)
 			}
 		}
-		b.WriteString("\n| evidence | of | what it is |\n|---|---|---|\n")
+		b.WriteString("\n| figure | of | what it is |\n|---|---|---|\n")
 		keys := map[string]bool{}
 		for _, f := range Figures {
 			if f.Threat != threat {
 				continue
 			}
-			if f.Name != "value" && f.Name != "start" {
+			if !slices.Contains(alertsOwn, f.Name) {
 				keys[f.Name] = true
 			}
 			of := f.Kinds
@@ -282,4 +282,6 @@ if nothing else is said.
 - **Scores** are of a model that is part of dnshark (` + "`internal/namescore`" + `): no packet holds them. Which names they are
   of is said; they are the same for the same names.
 - Keys without a number are samples, at most eight.
+- ` + "`value`, `threshold`, `window_s` and `start`" + ` stand beside the evidence. Where nothing else is said, threshold is one of
+  those that are listed or the rule's own, as are window and ` + "`confidence`" + `, and no value is below its threshold.
 `

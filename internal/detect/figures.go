@@ -5,13 +5,17 @@ package detect
 type Figure struct {
 	Threat string
 	Kinds  string // which have it, "" for all
-	Name   string // the key; value and start are the alert's own
+	Name   string // the key; those in alertsOwn are no evidence
 	Doc    string
 }
+
+// alertsOwn are keys beside the evidence that some alerts work out in ways of their own.
+var alertsOwn = []string{"value", "threshold", "window_s", "start"}
 
 // Figures lists all, by threat. What its terms mean stands in docs/alerts.md.
 var Figures = []Figure{
 	{"dns_c2", "beacon", "value", "`regular_share`"},
+	{"dns_c2", "beacon", "window_s", "seconds from start to end"},
 	{"dns_c2", "beacon", "answers", "responses to the client about the domain that hold text, or no address outside private networks; no duplicate or late ones, no repeats. A silence of 6 hours begins anew. The other figures are of these"},
 	{"dns_c2", "beacon", "intervals", "times of a second or more from one of `answers` to the next; what is closer counts as one"},
 	{"dns_c2", "beacon", "interval_s", "mean of `intervals` in seconds"},
@@ -42,6 +46,7 @@ var Figures = []Figure{
 	{"dns_dga", "made_up_names", "value", "score of the `domains_without_answer` together, the newest first"},
 	{"dns_dga", "word_lists", "value", "`shared_words`"},
 	{"dns_dga", "rendezvous", "value", "`score`"},
+	{"dns_dga", "rendezvous", "threshold", "`mean_score_of_the_last` less 1.5, but at least 0 and at most 1.2"},
 	{"dns_dga", "", "start", "time of the first of the `domains_without_answer` when the client was first told of; the same for six hours"},
 	{"dns_dga", "made_up_names, word_lists", "domains_without_answer", "how many of the client's last domains were looked at, of 64 at most and of six hours: domains that it asked for, or www below them, that are new for it, had NXDOMAIN and no answer for anybody in the hour before; no repeats. The other figures are of these"},
 	{"dns_dga", "made_up_names, word_lists", "mean_score", "mean of the domains' scores, each of them kept within -6 and 8"},

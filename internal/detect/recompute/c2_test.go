@@ -82,6 +82,7 @@ func beacon(v *view, a *alert) figures {
 	}
 	n["regular_share"] = float64(most) / n["intervals"]
 	n[value], n[start], n[end] = n["regular_share"], float64(times[0]/1000), float64(a.end()/1000)
+	n[window] = float64(a.end()-times[0]) / 1e9
 	return figures{n, map[string]func(string) bool{"names": some(asked), "texts": anything}}
 }
 

@@ -122,6 +122,7 @@ func rendezvous(v *view, a *alert) figures {
 	own := float64(scorer.Score([]byte(canonical(a.Domain))))
 	_, suffix := namescore.Split([]byte(a.Domain))
 	n := map[string]float64{"score": own, "mean_score_of_the_last": mean(last), "the_last": float64(len(last)), value: own}
+	n[threshold] = max(0, min(1.2, n["mean_score_of_the_last"]-1.5))
 	n[start], n[end] = campaign(v, a, nil), float64(a.end()/1000)
 	return figures{n, map[string]func(string) bool{"suffix": func(s string) bool { return s == strings.ToLower(string(suffix)) }}}
 }

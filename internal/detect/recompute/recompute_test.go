@@ -49,9 +49,11 @@ type figures struct {
 }
 
 const (
-	value = "VALUE"
-	start = "START" // ns
-	end   = "END"
+	value     = "VALUE"
+	threshold = "THRESHOLD"
+	window    = "WINDOW" // seconds
+	start     = "START"  // µs since the Unix epoch
+	end       = "END"
 )
 
 // recomputations are what works out the figures, by kind.
@@ -88,6 +90,14 @@ func compare(a *alert, want figures, r *row) (wrong []string) {
 		}
 	}
 	number(value, a.Value)
+	if a.Value < a.Threshold {
+		wrong = append(wrong, fmt.Sprintf("the value is %v, less than the threshold %v", a.Value, a.Threshold))
+	}
+	for name, v := range map[string]float64{threshold: a.Threshold, window: a.Window} {
+		if _, ok := want.numbers[name]; ok { // not the rule's own
+			number(name, v)
+		}
+	}
 	for name, at := range map[string]time.Time{start: a.Start, end: a.End} {
 		if should, ok := want.numbers[name]; !ok || int64(should) != at.UnixNano()/1000 {
 			wrong = append(wrong, fmt.Sprintf("%s is %v, the packets say %v", name, at.UnixNano()/1000, int64(should)))
@@ -232,7 +242,7 @@ func definitions(t *testing.T) map[string]map[string]bool {
 			continue
 		}
 		key, of := strings.Trim(cells[1], " `"), strings.TrimSpace(cells[2])
-		if evidence = evidence || key == "evidence"; !evidence {
+		if evidence = evidence || key == "figure"; !evidence {
 			if recomputations[key] != nil {
 				defined[threat+"/"+key] = map[string]bool{}
 			}
