@@ -106,9 +106,9 @@ func within(limit time.Duration, f func() error) error {
 }
 
 // A receiver is away for eight hours at 500 events a second, and gets them all, more than five
-// times as fast as they came. 1 GiB must hold those of six hours; what is more than a spool
-// holds, TestSpoolWhileSinkIsAway is about. Scaled down: DNSHARK_AWAY says to how many events, of
-// 14,400,000.
+// times as fast as they came. 1 GiB holds them; what is more than a spool holds,
+// TestSpoolWhileSinkIsAway is about. Scaled down: DNSHARK_AWAY says to how many events, of
+// 14,400,000. Blocks are as long as those of 500 events a second that are gathered for 200 ms.
 func TestAwayForHours(t *testing.T) {
 	const hours, rate = 8, 500
 	all := hours * 3600 * rate
@@ -119,7 +119,7 @@ func TestAwayForHours(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	limit := int64(float64(8<<30) / 6 * float64(n) / float64(all))
+	limit := int64(float64(1<<30) * float64(n) / float64(all))
 	receiver := &counter{}
 	server := httptest.NewServer(receiver)
 	defer server.Close()
@@ -127,7 +127,7 @@ func TestAwayForHours(t *testing.T) {
 	dir := t.TempDir()
 	start := func(url string) (*testkit.Daemon, io.WriteCloser) {
 		cmd := exec.Command(testkit.Dnshark(t), "read", "-e", "net_packet_dns_response", "--stats", "1h",
-			"-o", fmt.Sprintf("%s/?name=k&spool=%d&spool-dir=%s", url, limit, dir), "-")
+			"-o", fmt.Sprintf("%s/?name=k&batch=110KB&spool=%d&spool-dir=%s", url, limit, dir), "-")
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -32,11 +32,12 @@ type Record struct {
 //	32  Events
 //	36  length of Text, 0 if it is not compressed
 //	40  length of Source, 2 octets
-//	42  version, and 0
+//	42  form of Text, and 0
 //	44  body: Source, then Text, as it is or as a zstd frame
 const (
 	headerSize = 44
-	version    = 1
+	// Forms of Text. What an earlier version of dnshark left has lines.
+	formLines, formColumns = 1, 2
 	// maxBody and maxText bound what is read of a file that says anything.
 	maxBody, maxText = 64 << 20, 256 << 20
 )
@@ -48,8 +49,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // ErrTooLarge is of records that no spool takes, or not this one.
 var ErrTooLarge = errors.New("a batch is larger than the spool")
 
-// appendRecord appends the record as it stands in a file.
-func appendRecord(dst []byte, m marker, r *Record, z *zstd.Encoder) ([]byte, error) {
+// recordWriter has what it takes to make records small.
+type recordWriter struct {
+	z       *zstd.Encoder
+	apart   apart
+	columns []byte
+}
+
+// append appends the record as it stands in a file.
+func (w *recordWriter) append(dst []byte, m marker, r *Record) ([]byte, error) {
 	if len(r.Text) > maxText || len(r.Source) > 1<<16-1 {
 		return dst, ErrTooLarge
 	}
@@ -57,10 +65,14 @@ func appendRecord(dst []byte, m marker, r *Record, z *zstd.Encoder) ([]byte, err
 	dst = append(dst, m[:]...)
 	dst = append(dst, make([]byte, headerSize-len(m))...)
 	dst = append(dst, r.Source...)
-	dst = z.EncodeAll(r.Text, dst)
+	text, form := r.Text, byte(formLines)
+	if w.columns = w.apart.split(w.columns[:0], r.Text); len(w.columns) > 0 {
+		text, form = w.columns, formColumns
+	}
+	dst = w.z.EncodeAll(text, dst)
 	plain := uint32(len(r.Text))
 	if body := start + headerSize + len(r.Source); len(dst)-body >= len(r.Text) {
-		dst, plain = append(dst[:body], r.Text...), 0
+		dst, plain, form = append(dst[:body], r.Text...), 0, formLines
 	}
 	record := dst[start:]
 	if len(record)-headerSize > maxBody {
@@ -72,7 +84,7 @@ func appendRecord(dst []byte, m marker, r *Record, z *zstd.Encoder) ([]byte, err
 	binary.LittleEndian.PutUint32(record[32:], uint32(r.Events))
 	binary.LittleEndian.PutUint32(record[36:], plain)
 	binary.LittleEndian.PutUint16(record[40:], uint16(len(r.Source)))
-	record[42] = version
+	record[42] = form
 	binary.LittleEndian.PutUint32(record[8:], sum(record))
 	return dst, nil
 }
@@ -84,9 +96,10 @@ func sum(record []byte) uint32 {
 
 // parser reads records of files in which anything may stand.
 type parser struct {
-	marker marker
-	z      *zstd.Decoder
-	window []byte
+	marker  marker
+	z       *zstd.Decoder
+	columns []byte
+	window  []byte
 }
 
 // next finds the first whole record at pos or later, before end. It returns where
@@ -121,7 +134,7 @@ func (p *parser) parse(f io.ReaderAt, pos, end int64, r *Record, text bool) (int
 	}
 	head := r.body
 	length := int64(binary.LittleEndian.Uint32(head[12:]))
-	if marker(head[:8]) != p.marker || head[42] != version || length > min(maxBody, end-pos-headerSize) {
+	if marker(head[:8]) != p.marker || head[42] != formLines && head[42] != formColumns || length > min(maxBody, end-pos-headerSize) {
 		return 0, nil
 	}
 	r.body = grow(r.body, int(headerSize+length))
@@ -141,14 +154,25 @@ func (p *parser) parse(f io.ReaderAt, pos, end int64, r *Record, text bool) (int
 			r.Text = append(r.Text[:0], body[source:]...)
 		} else {
 			r.Text = grow(r.Text, int(plain))
-			out, err := p.z.DecodeAll(body[source:], r.Text[:0])
-			if err != nil || len(out) != int(plain) {
+			if err := p.decode(r, body[source:], head[42], int(plain)); err != nil {
 				return 0, nil
 			}
-			r.Text = out
 		}
 	}
 	return headerSize + length, nil
+}
+
+// decode fills the text, which has room for size octets.
+func (p *parser) decode(r *Record, body []byte, form byte, size int) (err error) {
+	if form == formLines {
+		r.Text, err = p.z.DecodeAll(body, r.Text[:0])
+	} else if p.columns, err = p.z.DecodeAll(body, p.columns[:0]); err == nil {
+		r.Text, err = join(r.Text[:0], p.columns, size)
+	}
+	if err == nil && len(r.Text) != size {
+		err = errColumns
+	}
+	return err
 }
 
 // find returns where the marker stands next, or end.

@@ -40,8 +40,8 @@ type Spool struct {
 	changed chan<- struct{}
 
 	// Of the goroutine that appends.
-	z   *zstd.Encoder
-	out []byte
+	writer recordWriter
+	out    []byte
 
 	// Of the goroutine that reads.
 	parser parser
@@ -105,7 +105,7 @@ func Open(dir string, limit int64, account Account, changed chan<- struct{}) (*S
 		position: p, acked: acked,
 		dirty: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.z, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	s.writer.z, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err == nil {
 		s.parser.z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxText), zstd.WithDecoderLowmem(true))
 	}
@@ -245,7 +245,7 @@ func (s *Spool) Bad() uint64 {
 func (s *Spool) Append(r *Record, keep bool) error {
 	r.offset = s.end // which only we change
 	var err error
-	if s.out, err = appendRecord(s.out[:0], s.position.marker, r, s.z); err != nil {
+	if s.out, err = s.writer.append(s.out[:0], s.position.marker, r); err != nil {
 		return err
 	}
 	n := int64(len(s.out))
@@ -547,5 +547,5 @@ func (s *Spool) Close() error {
 		s.file.Close()
 	}
 	s.parser.z.Close()
-	return errors.Join(s.syncErr, s.position.file.Close(), s.z.Close())
+	return errors.Join(s.syncErr, s.position.file.Close(), s.writer.z.Close())
 }

@@ -268,7 +268,7 @@ func filled(t testing.TB, limit int64, n, size int) (files map[string][]byte, wa
 	var forged marker
 	for i := range n {
 		w := record(r, uint64(i), 1+r.IntN(size))
-		inner, err := appendRecord(nil, forged, &Record{Events: 1, Text: []byte("forged")}, s.z)
+		inner, err := s.writer.append(nil, forged, &Record{Events: 1, Text: []byte("forged")})
 		if err != nil {
 			t.Fatal(err)
 		}
