@@ -48,7 +48,7 @@ var Figures = []Figure{
 	{"dns_dga", "rendezvous", "value", "`score`"},
 	{"dns_dga", "rendezvous", "threshold", "`mean_score_of_the_last` less 1.5, but at least 0 and at most 1.2"},
 	{"dns_dga", "", "start", "time of the first of the `domains_without_answer` when the client was first told of; the same for six hours"},
-	{"dns_dga", "made_up_names, word_lists", "domains_without_answer", "how many of the client's last domains were looked at, of 64 at most and of six hours: domains that it asked for, or www below them, that are new for it, had NXDOMAIN and no answer for anybody in the hour before; no repeats. The other figures are of these"},
+	{"dns_dga", "made_up_names, word_lists", "domains_without_answer", "how many of the client's last domains were looked at: of made_up_names 6, 8, 10, 20 or 40, of word_lists all, but no more than 64, and none that are older than six hours. They are domains that it asked for, or www below them, that are new for it, had NXDOMAIN and no answer for anybody in the hour before; no repeats. The other figures are of these"},
 	{"dns_dga", "made_up_names, word_lists", "mean_score", "mean of the domains' scores, each of them kept within -6 and 8"},
 	{"dns_dga", "made_up_names, word_lists", "shortest", "octets of the shortest domain"},
 	{"dns_dga", "made_up_names, word_lists", "longest", "octets of the longest domain, at most 48"},

@@ -21,8 +21,7 @@ type missing struct {
 	name string
 }
 
-// missed returns those of the alert's client until its end, the oldest first. Of more than
-// 64 or such that are six hours old the detector knows nothing.
+// missed returns those of the alert's client until its end, the oldest first.
 func missed(v *view, a *alert) (list []missing) {
 	exists, seen := news{}, news{}
 	for _, m := range v.messages {
@@ -72,8 +71,12 @@ func madeUp(v *view, a *alert) figures {
 	count := int(a.Evidence["domains_without_answer"].(float64))
 	n := map[string]float64{}
 	names := map[string]bool{}
-	if count > len(all) {
-		n["domains_without_answer"] = float64(len(all))
+	all = slices.DeleteFunc(all, func(m missing) bool { return a.end()-m.time > 6*hour })
+	all = all[max(0, len(all)-64):]
+	if a.Kind == "word_lists" {
+		count = len(all)
+	}
+	if a.Kind == "made_up_names" && !slices.Contains([]int{6, 8, 10, 20, 40}, count) || count > len(all) {
 		return figures{n, nil}
 	}
 	last := all[len(all)-count:]
