@@ -29,7 +29,7 @@ func beacon(v *view, a *alert) figures {
 	var n map[string]float64
 	var times, gaps []int64
 	names, texts := news{}, news{}
-	asked, told := map[string]bool{}, map[string]bool{}
+	asked := map[string]bool{}
 	for _, m := range v.messages {
 		if m.time > a.end() {
 			break
@@ -60,7 +60,6 @@ func beacon(v *view, a *alert) figures {
 			if txt, ok := r.(*dns.TXT); ok && txt.Hdr.Rdlength > 8 && !reversed.MatchString(m.labels) && texts.add(rdata(r), m.time) {
 				n["new_texts"]++
 				n["octets_of_new_texts"] += float64(txt.Hdr.Rdlength)
-				told[strings.ToLower(strings.Join(txt.Txt, ""))] = true
 			}
 		}
 		if !useful {

@@ -86,7 +86,7 @@ func compare(a *alert, want figures, r *row) (wrong []string) {
 		if off > r.worst {
 			r.worst, r.of = off, name
 		}
-		if off > tolerance {
+		if !(off <= tolerance) { // nor is it no number
 			wrong = append(wrong, fmt.Sprintf("%s is %v, the packets say %v", name, got, should))
 		}
 	}
@@ -212,6 +212,9 @@ func TestEvidence(t *testing.T) {
 			if f == nil {
 				t.Errorf("%s: nothing works out %s", filepath.Base(path), name)
 				continue
+			}
+			if !slices.ContainsFunc(v.messages, func(m *message) bool { return m.time/1000 == a.end()/1000 }) {
+				t.Errorf("%s: %s update %d: no message is of its end, %v", filepath.Base(path), name, a.Update, a.End)
 			}
 			for key := range a.Evidence {
 				if !defined[name][key] {
