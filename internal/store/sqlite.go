@@ -346,7 +346,7 @@ type sqlite struct {
 	db      *sql.DB
 	options Options
 	removed time.Time // when something old was looked for
-	opened  time.Time
+	clock   *Clock
 	sweep   sweep
 	writing writing // by one at a time
 }
@@ -375,7 +375,16 @@ func Open(dir string, o Options) (Store, error) {
 		db.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &sqlite{db: db, options: o, opened: time.Now()}, nil
+	var last int64
+	if err := db.QueryRow(`SELECT coalesce(max(last), 0) FROM name`).Scan(&last); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var newest time.Time
+	if last > 0 {
+		newest = time.Unix(0, last)
+	}
+	return &sqlite{db: db, options: o, clock: NewClock(newest, o.Age)}, nil
 }
 
 // OpenReader opens a store that exists, for look-ups alone.
@@ -572,8 +581,7 @@ type sweep struct {
 // cutoff returns before which time things are removed, 0 when nothing is.
 func (s *sqlite) cutoff(ctx context.Context, tx database) (before int64, err error) {
 	if s.options.Age > 0 {
-		// By the time that has passed since: nothing becomes old because somebody sets the clock.
-		before = s.opened.Add(time.Since(s.opened)).Add(-s.options.Age).UnixNano()
+		before = s.clock.Now().Add(-s.options.Age).UnixNano()
 	}
 	octets, err := pagesInUse(ctx, tx)
 	if err != nil || s.options.Octets == 0 || octets <= s.options.Octets {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dnshark-io/dnshark/internal/store"
 )
 
 // Options says how much is kept.
@@ -75,8 +77,7 @@ type Log struct {
 	size    int64
 	period  int64 // of the segment's first block
 	looked  time.Time
-	opened  time.Time            // by the wall clock
-	passed  func() time.Duration // since then, whatever becomes of that clock
+	clock   *store.Clock
 }
 
 // Open opens the log in dir for writing, and makes both when they do not exist.
@@ -90,11 +91,9 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	l := &Log{
 		Reader: &Reader{dir: dir, segments: map[string]*segment{}}, options: o,
-		opened: time.Now(),
-		wake:   make(chan struct{}, 1), done: make(chan struct{}), shutdown: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), shutdown: make(chan struct{}),
 	}
 	l.room.L = &l.mu
-	l.passed = func() time.Duration { return time.Since(l.opened) }
 	var err error
 	if l.packer, err = newPacker(); err != nil {
 		return nil, err
@@ -125,15 +124,20 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	var newest time.Time
 	for _, name := range names {
 		s, err := l.Reader.segment(name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if info, err := os.Stat(filepath.Join(l.dir, name)); err == nil {
+			newest = info.ModTime()
+		}
 		if len(s.blocks) > 0 {
 			j.from(s.blocks[len(s.blocks)-1].next())
 		}
 	}
+	l.clock = store.NewClock(newest, l.options.MaxAge)
 	// The last segment is not gone on with: its end may be torn.
 	l.open, l.count, l.first, l.since = j.lines, j.events, j.first, firstTime(j.lines)
 	if l.journal, err = os.OpenFile(filepath.Join(l.dir, journalName), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
@@ -364,8 +368,7 @@ func (l *Log) remove() error {
 	if err != nil {
 		return err
 	}
-	// By the time that has passed since: nothing becomes old because somebody sets the clock.
-	now, total := l.opened.Add(l.passed()), l.end
+	now, total := l.clock.Now(), l.end
 	files := make([]os.FileInfo, len(names))
 	for i, name := range names {
 		if files[i], err = os.Stat(filepath.Join(l.dir, name)); err != nil {
