@@ -169,7 +169,7 @@ func (s *Stage) use(r *Rules) {
 	}
 	s.options.Rules = r
 	s.allow = all.compile(s.slots, func(domain string) (uint64, bool) {
-		registered := s.suffix.Registered([]byte(domain))
+		registered := s.suffix.RegisteredOf([]byte(domain), s.key.hash([]byte(domain)))
 		return s.key.hash(registered), len(registered) > 0
 	}, &s.allow)
 	before := s.byRule

@@ -6,6 +6,16 @@ import (
 	"time"
 )
 
+// xorshift is a program that makes names up.
+type xorshift uint64
+
+func (x *xorshift) next() uint64 {
+	*x ^= *x << 13
+	*x ^= *x >> 7
+	*x ^= *x << 17
+	return uint64(*x)
+}
+
 // Names that people chose score lower than names of programs which are no part of what
 // the model learned from.
 func TestScore(t *testing.T) {
@@ -15,16 +25,12 @@ func TestScore(t *testing.T) {
 			t.Errorf("%s: %.2f", name, v)
 		}
 	}
-	// xorshift is a program that makes names up.
 	made := 0
-	x := uint64(88172645463325252)
+	x := xorshift(88172645463325252)
 	for range 1000 {
 		name := ""
 		for range 14 {
-			x ^= x << 13
-			x ^= x >> 7
-			x ^= x << 17
-			name += string(rune('a' + x%26))
+			name += string(rune('a' + x.next()%26))
 		}
 		if s.Score([]byte(name+".com")) > Surely {
 			made++
@@ -82,14 +88,12 @@ func TestTogether(t *testing.T) {
 	}
 	// Syllables, so that each alone is no evidence.
 	var made []string
-	x := uint64(88172645463325252)
+	x := xorshift(88172645463325252)
 	for range 10 {
 		name := ""
 		for range 5 {
-			x ^= x << 13
-			x ^= x >> 7
-			x ^= x << 17
-			name += string("bcdfghjklmnpqrstvwxz"[x%20]) + string("aeiou"[x>>32%5])
+			v := x.next()
+			name += string("bcdfghjklmnpqrstvwxz"[v%20]) + string("aeiou"[v>>32%5])
 		}
 		made = append(made, name+".info")
 	}
