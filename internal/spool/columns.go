@@ -179,7 +179,11 @@ func join(dst, columns []byte, size int) ([]byte, error) {
 	}
 	shapes := make([]parts, n)
 	for i := range shapes {
-		shapes[i].text = bytes.Split(r.block(), []byte{hole})
+		text := r.block()
+		if bytes.Count(text, []byte{hole}) > maxHoles { // each takes 80 octets of memory
+			return dst, errColumns
+		}
+		shapes[i].text = bytes.Split(text, []byte{hole})
 	}
 	numbers := r
 	lines := r.count()

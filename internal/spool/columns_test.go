@@ -46,6 +46,20 @@ func TestColumns(t *testing.T) {
 	}
 }
 
+// A shape with more holes than split makes is refused before it takes memory.
+func TestColumnsHoles(t *testing.T) {
+	for holes, want := range map[int]error{maxHoles: nil, maxHoles + 1: errColumns} {
+		columns := appendBlock([]byte{1}, make([]byte, holes)) // a shape of holes alone
+		columns = append(columns, 1, 0)                        // a line that has it
+		columns = append(columns, 0, 2, '7', '\n')             // its first value, which all others are
+		columns = append(columns, bytes.Repeat([]byte{1}, holes-1)...)
+		got, err := join(nil, columns, holes)
+		if err != want || err == nil && string(got) != strings.Repeat("7", holes) {
+			t.Errorf("%d holes: %v, %q", holes, err, got)
+		}
+	}
+}
+
 // Columns are much smaller than lines.
 func TestColumnsSize(t *testing.T) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
