@@ -98,6 +98,7 @@ func sum(record []byte) uint32 {
 type parser struct {
 	marker  marker
 	z       *zstd.Decoder
+	small   *zstd.Decoder // of columns, which are never as long as texts may be
 	columns []byte
 	window  []byte
 }
@@ -166,7 +167,7 @@ func (p *parser) parse(f io.ReaderAt, pos, end int64, r *Record, text bool) (int
 func (p *parser) decode(r *Record, body []byte, form byte, size int) (err error) {
 	if form == formLines {
 		r.Text, err = p.z.DecodeAll(body, r.Text[:0])
-	} else if p.columns, err = p.z.DecodeAll(body, p.columns[:0]); err == nil {
+	} else if p.columns, err = p.small.DecodeAll(body, p.columns[:0]); err == nil {
 		r.Text, err = join(r.Text[:0], p.columns, size)
 	}
 	if err == nil && len(r.Text) != size {

@@ -107,7 +107,10 @@ func Open(dir string, limit int64, account Account, changed chan<- struct{}) (*S
 	}
 	s.writer.z, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err == nil {
-		s.parser.z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxText), zstd.WithDecoderLowmem(true))
+		s.parser.z, err = newDecoder(maxText)
+	}
+	if err == nil {
+		s.parser.small, err = newDecoder(4 * maxApart)
 	}
 	if err == nil {
 		err = s.recover(fresh)
@@ -117,6 +120,10 @@ func Open(dir string, limit int64, account Account, changed chan<- struct{}) (*S
 	}
 	go s.sync()
 	return s, nil
+}
+
+func newDecoder(most uint64) (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(most), zstd.WithDecoderLowmem(true))
 }
 
 // recover learns what is there.
@@ -177,7 +184,7 @@ func (s *Spool) guessMarker() {
 		if err != nil {
 			continue
 		}
-		p := parser{z: s.parser.z}
+		p := parser{z: s.parser.z, small: s.parser.small}
 		_ = readAt(f, p.marker[:], 0)
 		n, _ := p.parse(f, 0, g.size, &Record{}, false)
 		f.Close()
@@ -547,5 +554,6 @@ func (s *Spool) Close() error {
 		s.file.Close()
 	}
 	s.parser.z.Close()
+	s.parser.small.Close()
 	return errors.Join(s.syncErr, s.position.file.Close(), s.writer.z.Close())
 }

@@ -348,7 +348,7 @@ func TestTornTail(t *testing.T) {
 	dir := filepath.Join(fast(t), "s")
 	s, _ := open(t, fast(t), 1<<20)
 	defer shut(t, s)
-	p := parser{marker: marker(whole[:8]), z: s.parser.z}
+	p := parser{marker: marker(whole[:8]), z: s.parser.z, small: s.parser.small}
 	var ends []int
 	for pos, n := int64(0), 0; ; n++ {
 		r := &Record{}

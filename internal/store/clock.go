@@ -1,28 +1,39 @@
 package store
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // Clock tells by what time things become old. Clocks are set, some by years, and may be
-// wrong until the network is there: nothing may be lost by that.
+// wrong until the network is there: nothing may be lost by that. So for an hour after a
+// start it goes on from where it was in the run before, and later no faster than time passes.
 type Clock struct {
 	opened time.Time
-	newest time.Time // zero without doubt
+	before time.Time // what it said last before opened, zero where nobody knows
+	path   string    // of the file that has it
+	saved  time.Duration
 
-	Passed func() time.Duration // since it was made, whatever becomes of the wall clock
+	Passed func() time.Duration // since opened, whatever becomes of the wall clock
 	Wall   func() time.Time
 }
 
-// settle is how long a clock may take to be set right after a start.
-const settle = time.Hour
+const (
+	// settle is how long a wall clock may take to be set right after a start.
+	settle    = time.Hour
+	saveEvery = time.Minute
+	clockForm = time.RFC3339Nano
+)
 
-// NewClock returns a clock for things of which the newest is of that time, zero if there
-// are none, and which become old after age. By a clock that makes all of them old at once,
-// none becomes so within an hour.
-func NewClock(newest time.Time, age time.Duration) *Clock {
-	c := &Clock{opened: time.Now(), Wall: time.Now}
+// NewClock returns the clock that goes on from what a file says, or without it from the
+// newest of what there is, zero if there is nothing.
+func NewClock(path string, newest time.Time) *Clock {
+	c := &Clock{opened: time.Now(), before: newest, path: path, saved: -saveEvery, Wall: time.Now}
 	c.Passed = func() time.Duration { return time.Since(c.opened) }
-	if !newest.IsZero() && c.opened.Sub(newest) > age {
-		c.newest = newest
+	if text, err := os.ReadFile(path); err == nil && len(text) < 64 {
+		if t, err := time.Parse(clockForm, string(text)); err == nil {
+			c.before = t
+		}
 	}
 	return c
 }
@@ -32,16 +43,31 @@ func ClockFor(right time.Time, passed func() time.Duration) *Clock {
 	return &Clock{opened: right, Passed: passed, Wall: time.Now}
 }
 
-// Now returns the earlier of what the wall clock says, and what it said at first with the
-// time that has passed: it may have been wrong before, or become so.
+// Now returns the time. It belongs to one goroutine at a time.
 func (c *Clock) Now() time.Time {
 	passed := c.Passed()
-	now := c.opened.Round(0).Add(passed) // without the monotonic reading
-	if wall := c.Wall().Round(0); wall.Before(now) {
-		now = wall
+	now := earlier(c.opened.Round(0).Add(passed), c.Wall()) // Round: without the monotonic reading
+	if passed < settle && !c.before.IsZero() {
+		now = earlier(now, c.before.Add(passed))
 	}
-	if !c.newest.IsZero() && passed < settle && c.newest.Before(now) {
-		return c.newest
+	if c.path != "" && passed-c.saved >= saveEvery {
+		c.saved = passed
+		c.save(now)
 	}
 	return now
+}
+
+// save writes the file. One that cannot be written is an older one: less is removed then.
+func (c *Clock) save(now time.Time) {
+	next := c.path + ".new"
+	if os.WriteFile(next, []byte(now.UTC().Format(clockForm)), 0o600) == nil {
+		_ = os.Rename(next, c.path)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b.Round(0)
+	}
+	return a.Round(0)
 }

@@ -336,6 +336,9 @@ func convertRanked2(w *writing) error {
 // FileName is the file in the directory of a store.
 const FileName = "history.db"
 
+// clockName is the file of its clock.
+const clockName = "history.clock"
+
 // Options says how much a store keeps.
 type Options struct {
 	Age    time.Duration // what was not seen for so long is removed; 0: any
@@ -384,7 +387,7 @@ func Open(dir string, o Options) (Store, error) {
 	if last > 0 {
 		newest = time.Unix(0, last)
 	}
-	return &sqlite{db: db, options: o, clock: NewClock(newest, o.Age)}, nil
+	return &sqlite{db: db, options: o, clock: NewClock(filepath.Join(dir, clockName), newest)}, nil
 }
 
 // OpenReader opens a store that exists, for look-ups alone.

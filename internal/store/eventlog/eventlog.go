@@ -137,7 +137,7 @@ func (l *Log) recover() error {
 			j.from(s.blocks[len(s.blocks)-1].next())
 		}
 	}
-	l.clock = store.NewClock(newest, l.options.MaxAge)
+	l.clock = store.NewClock(filepath.Join(l.dir, "clock"), newest)
 	// The last segment is not gone on with: its end may be torn.
 	l.open, l.count, l.first, l.since = j.lines, j.events, j.first, firstTime(j.lines)
 	if l.journal, err = os.OpenFile(filepath.Join(l.dir, journalName), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
