@@ -54,6 +54,10 @@ func TestSoak(t *testing.T) {
 		a.mu.Unlock()
 		samples = append(samples, sampleOf(t, a.Process.Pid, time.Since(begin)))
 	}
+	for i := 0; i < len(samples); i += max(1, len(samples)/10) {
+		s := samples[i]
+		t.Logf("after %v: RSS %d MiB, %d descriptors, %d threads", s.at.Round(time.Second), s.rss>>10, s.descriptors, s.threads)
+	}
 	warm := samples[len(samples)/5:]
 	var x, y, xx, xy float64
 	low, high := warm[0].descriptors, warm[0].descriptors
