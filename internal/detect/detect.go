@@ -122,9 +122,6 @@ type Stage struct {
 	recent  []uint64  // contents with who asked, each at its own place
 	common  []content // without, the same way
 	key     hashKey
-	// The last server, and its hash.
-	server     netip.Addr
-	serverHash uint64
 }
 
 type content struct {
@@ -132,7 +129,7 @@ type content struct {
 	time int64 // when it was learned from
 }
 
-// commonTime is how long the same answer is common.
+// commonTime is how long the same answer says nothing else.
 const commonTime = 60e9
 
 type slot struct {
@@ -275,10 +272,7 @@ func (s *Stage) look(e *event.Event, at int) {
 	s.names = e.Msg.AppendNameLower(s.names, q.Name)
 	v.Name = s.names[from:len(s.names):len(s.names)]
 	v.ClientHash = s.hashAddr(v.Client)
-	if v.Server != s.server { // mostly it is the same
-		s.server, s.serverHash = v.Server, s.hashAddr(v.Server)
-	}
-	v.ServerHash = s.serverHash
+	v.ServerHash = s.hashAddr(v.Server)
 	v.PairHash = v.ClientHash*3 + v.ServerHash
 	v.NameHash = s.key.hash(v.Name)
 	v.Registered = s.suffix.RegisteredOf(v.Name, v.NameHash)

@@ -169,6 +169,19 @@ func TestFilterSet(t *testing.T) {
 	if wrong > n/100 {
 		t.Errorf("%d of %d new ones were called old", wrong, n)
 	}
+	for i := range uint64(2*filterFull - n) { // both filters
+		f.add(mixed(i+1<<32), 1)
+	}
+	wrong = 0
+	for i := range uint64(n) {
+		if f.has(mixed(i + 1<<40)) {
+			wrong++
+		}
+	}
+	t.Logf("%.2f %% of new ones are called old by full filters", 100*float64(wrong)/n)
+	if wrong > 3*n/100 {
+		t.Errorf("%d of %d new ones were called old by full filters", wrong, n)
+	}
 	f.add(1, 2*filterTime)
 	f.add(2, 4*filterTime)
 	if !f.add(mixed(7), 4*filterTime) {

@@ -17,7 +17,7 @@ type dga struct {
 	options *Options
 	clients *table[netip.Addr, guesser]
 	scorer  *namescore.Scorer
-	last    []*namescore.Name // of the client at hand, the newest first
+	names   []*namescore.Name // of the client at hand, the newest first
 }
 
 // guesser is a client's last domains that do not exist.
@@ -89,8 +89,8 @@ func (g *dga) missing(s *Seen, d *Desk) {
 	m.time = s.Time
 	g.scorer.Fill(&m.Name, s.Registered)
 	least := int(g.options.at(limitMadeUp))
-	names := c.window(g.last[:0], s.Time)
-	g.last = names
+	names := c.window(g.names[:0], s.Time)
+	g.names = names
 	for _, at := range togetherAtLeast {
 		if len(names) < max(least, at.names) {
 			continue
@@ -179,8 +179,8 @@ func (g *dga) resolved(s *Seen, d *Desk) {
 		return
 	}
 	score := g.scorer.Score(s.Registered)
-	names := c.window(g.last[:0], s.Time)
-	g.last = names
+	names := c.window(g.names[:0], s.Time)
+	g.names = names
 	names = names[:min(len(names), 10)]
 	least := max(0, min(namescore.Likely, mean(names)-1.5))
 	if score < least || !like(names, s.Registered) {

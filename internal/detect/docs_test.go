@@ -271,7 +271,7 @@ if nothing else is said.
 - A **repeat** is a response with client, server, first question, code, state (as above) and data of the first
   16 records as one before; 65536 are remembered, and one may be forgotten earlier when two share a place.
 - **New** is what did not come in the hour before. What came one to two hours before may be new or not, and
-  of more than 1.6 million in an hour up to 2 % are missed.
+  of more than 1.6 million in an hour up to 3 % are missed.
 - A **domain** is a registered one by the public suffix list, **labels** are what stands before it in
   a name. Octets of labels are those of the wire: with one for each dot between them. Octets of data are the record's RDLENGTH.
 - **Networks** are a /24 of IPv4 or a /48 of IPv6, written as their first address. **Private networks** are private, loopback, link-local, shared

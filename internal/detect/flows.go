@@ -106,7 +106,7 @@ const (
 	filterHashes = 4
 	filterLines  = 1 << 16
 	filterBits   = filterLines * filterHashes * 64
-	// filterFull is how many entries keep mistakes under 2 %.
+	// filterFull is how many entries keep mistakes under 3 %, when both are full.
 	filterFull = filterBits / 10
 	filterTime = 3600e9
 )
@@ -126,24 +126,29 @@ func (f *filterSet) add(hash uint64, now int64) bool {
 	inYoung, inOld := f.bits(hash)
 	if !inYoung {
 		f.count++
-		hash = mixed(hash)
-		words := &f.lines[hash>>48%filterLines][f.young]
-		for i := range words {
-			words[i] |= 1 << (hash >> (6 * i) % 64)
+		line, hash := f.line(hash)
+		for i := range filterHashes {
+			line[f.young][i] |= bitOf(hash, i)
 		}
 	}
 	return !inYoung && !inOld
 }
 
+// line returns where a hash is looked for, and what bitOf takes.
+func (f *filterSet) line(hash uint64) (*filterLine, uint64) {
+	hash = mixed(hash)
+	return &f.lines[hash>>48%filterLines], hash
+}
+
+func bitOf(hash uint64, word int) uint64 { return 1 << (hash >> (6 * word) % 64) }
+
 // bits reports which filter has all bits of a hash.
 func (f *filterSet) bits(hash uint64) (inYoung, inOld bool) {
-	hash = mixed(hash)
-	line := &f.lines[hash>>48%filterLines]
-	young, old := &line[f.young], &line[1-f.young]
+	line, hash := f.line(hash)
 	inYoung, inOld = true, true
 	for i := range filterHashes {
-		bit := uint64(1) << (hash >> (6 * i) % 64)
-		inYoung, inOld = inYoung && young[i]&bit != 0, inOld && old[i]&bit != 0
+		bit := bitOf(hash, i)
+		inYoung, inOld = inYoung && line[f.young][i]&bit != 0, inOld && line[1-f.young][i]&bit != 0
 	}
 	return inYoung, inOld
 }

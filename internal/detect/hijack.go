@@ -32,12 +32,10 @@ type known struct {
 	n        uint8
 	public   int64 // time of the last public address, 0 when there was none
 	// What it was answered with last, if all of that is public and in networks, and when
-	// that was learned. The same again within a minute says nothing else.
+	// that was learned. Unlike Seen.Common this does not forget, so figures may rest on it.
 	content uint64
 	learned int64
 }
-
-const sameAgain = 60e9
 
 // inside counts private answers under a registered domain.
 type inside struct{ names [4]uint64 }
@@ -117,7 +115,7 @@ func (h *hijack) See(s *Seen, d *Desk) {
 		return
 	}
 	k := h.names.get(s.NameHash, s.Time)
-	if k != nil && k.content == s.content && s.Time-k.learned < sameAgain && s.Time >= k.learned {
+	if k != nil && k.content == s.content && s.Time-k.learned < commonTime && s.Time >= k.learned {
 		k.public = s.Time
 		return
 	}
@@ -204,17 +202,11 @@ func (a *answerSet) split() (private, public netip.Addr) {
 	return private, public
 }
 
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+
 // inner reports whether an address is of the client's own network or host.
 func inner(ip netip.Addr) bool {
-	if ip.Is4() {
-		switch b := ip.As4(); b[0] {
-		case 0, 10, 100, 127, 169, 172, 192:
-			return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() ||
-				b[0] == 100 && b[1]>>6 == 1 // 100.64.0.0/10, RFC 6598
-		}
-		return false
-	}
-	return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast()
+	return ip.IsPrivate() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || sharedSpace.Contains(ip)
 }
 
 // toLocalhost reports whether the answer is an alias of the client itself.

@@ -9,12 +9,12 @@ import (
 // wrong until the network is there: nothing may be lost by that. So for an hour after a
 // start it goes on from where it was in the run before, and later no faster than time passes.
 type Clock struct {
-	opened time.Time
-	before time.Time // what it said last before opened, zero where nobody knows
+	before time.Time // what it said last before Opened, zero where nobody knows
 	path   string    // of the file that has it
 	saved  time.Duration
 
-	Passed func() time.Duration // since opened, whatever becomes of the wall clock
+	Opened time.Time            // by the wall clock
+	Passed func() time.Duration // since then, whatever becomes of that clock
 	Wall   func() time.Time
 }
 
@@ -28,8 +28,8 @@ const (
 // NewClock returns the clock that goes on from what a file says, or without it from the
 // newest of what there is, zero if there is nothing.
 func NewClock(path string, newest time.Time) *Clock {
-	c := &Clock{opened: time.Now(), before: newest, path: path, saved: -saveEvery, Wall: time.Now}
-	c.Passed = func() time.Duration { return time.Since(c.opened) }
+	c := &Clock{Opened: time.Now(), before: newest, path: path, saved: -saveEvery, Wall: time.Now}
+	c.Passed = func() time.Duration { return time.Since(c.Opened) }
 	if text, err := os.ReadFile(path); err == nil && len(text) < 64 {
 		if t, err := time.Parse(clockForm, string(text)); err == nil {
 			c.before = t
@@ -38,15 +38,10 @@ func NewClock(path string, newest time.Time) *Clock {
 	return c
 }
 
-// ClockFor returns a clock that was right once, and by which some time has passed since.
-func ClockFor(right time.Time, passed func() time.Duration) *Clock {
-	return &Clock{opened: right, Passed: passed, Wall: time.Now}
-}
-
 // Now returns the time. It belongs to one goroutine at a time.
 func (c *Clock) Now() time.Time {
 	passed := c.Passed()
-	now := earlier(c.opened.Round(0).Add(passed), c.Wall()) // Round: without the monotonic reading
+	now := earlier(c.Opened.Round(0).Add(passed), c.Wall()) // Round: without the monotonic reading
 	if passed < settle && !c.before.IsZero() {
 		now = earlier(now, c.before.Add(passed))
 	}

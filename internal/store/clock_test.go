@@ -24,7 +24,7 @@ func TestClock(t *testing.T) {
 	} {
 		now := time.Now().Round(0)
 		c := NewClock(filepath.Join(t.TempDir(), "clock"), now.Add(-test.before))
-		c.opened = now
+		c.Opened = now
 		c.Passed, c.Wall = func() time.Duration { return test.passed }, func() time.Time { return now.Add(test.wall) }
 		if got := c.Now().Sub(now); got != test.want {
 			t.Errorf("%s: %v after the start, want %v", test.name, got, test.want)

@@ -288,7 +288,7 @@ func TestClockJump(t *testing.T) {
 		// written since then have both times.
 		right := time.Now().AddDate(-years, 0, 0)
 		l.commit.Lock()
-		l.clock = store.ClockFor(right.Add(-10*time.Minute), func() time.Duration { return 10 * time.Minute })
+		l.clock.Opened, l.clock.Passed = right.Add(-10*time.Minute), func() time.Duration { return 10 * time.Minute }
 		l.commit.Unlock()
 		var want []string
 		for i, at := range []time.Time{right.Add(-5 * time.Minute), time.Now()} {
