@@ -26,7 +26,7 @@ var (
 	FieldTime = Field{
 		Name: "time", Type: "string",
 		Doc:    "when the packet was seen: RFC 3339, UTC, nanoseconds",
-		Append: func(dst []byte, e *Event) []byte { return append(AppendTime(append(dst, '"'), e.Time), '"') },
+		Append: func(dst []byte, e *Event) []byte { return append(e.appendTime(append(dst, '"')), '"') },
 	}
 	FieldHost = Field{
 		Name: "host", Type: "string",

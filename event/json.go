@@ -64,6 +64,9 @@ type text struct {
 	names [8]written
 	data  [16]written
 	memo  *Memo // that wants to know where numbers stand
+
+	second int64 // that clock is the text of
+	clock  [30]byte
 }
 
 // Begin readies the event for an encoder, which calls it before it writes the
@@ -111,11 +114,52 @@ func (e *Event) appendData(dst []byte, r *dnswire.Record) []byte {
 	return dst
 }
 
+// typed is a place of the text where a type stands and what is around it there.
+type typed uint8
+
+const (
+	typedQuery typed = iota
+	typedAnswer
+	typedQuestion
+	typedRecord
+)
+
+var typedText = [...]struct{ before, class, after string }{
+	typedQuery:    {`","query_type":"`, `","query_class":"`, `"}`},
+	typedAnswer:   {`{"answer_type":"`, "", `","ttl":`},
+	typedQuestion: {`","type":"`, `","class":"`, `"},`},
+	typedRecord:   {`","type":"`, `","class":"`, `","ttl":`},
+}
+
+// typedIN are those texts of the low types in class IN, which nearly all are of.
+var typedIN = func() (texts [len(typedText)][258]string) {
+	for at := range texts {
+		for t := range texts[at] {
+			texts[at][t] = string(appendAnyTyped(nil, typed(at), dnswire.Type(t), dnswire.ClassIN))
+		}
+	}
+	return texts
+}()
+
+func appendTyped(dst []byte, at typed, t dnswire.Type, c dnswire.Class) []byte {
+	if int(t) < len(typedIN[at]) && c == dnswire.ClassIN {
+		return append(dst, typedIN[at][t]...)
+	}
+	return appendAnyTyped(dst, at, t, c)
+}
+
+func appendAnyTyped(dst []byte, at typed, t dnswire.Type, c dnswire.Class) []byte {
+	text := &typedText[at]
+	dst = t.Append(append(dst, text.before...))
+	if text.class != "" {
+		dst = c.Append(append(dst, text.class...))
+	}
+	return append(dst, text.after...)
+}
+
 func (e *Event) appendQueryData(dst []byte, q *dnswire.Question) []byte {
 	dst = e.appendName(append(dst, `{"query":"`...), q.Name)
-	dst = q.Type.Append(append(dst, `","query_type":"`...))
-	dst = q.Class.Append(append(dst, `","query_class":"`...))
-	return append(dst, `"}`...)
+	return appendTyped(dst, typedQuery, q.Type, q.Class)
 }
 
 func appendQuestions(dst []byte, e *Event) []byte {
@@ -153,8 +197,7 @@ func appendResponse(dst []byte, e *Event) []byte {
 				}
 			}
 			before := len(dst)
-			dst = r.Type.Append(append(dst, `{"answer_type":"`...))
-			dst = e.appendTTL(append(dst, `","ttl":`...), r)
+			dst = e.appendTTL(appendTyped(dst, typedAnswer, r.Type, r.Class), r)
 			dst = e.appendData(append(dst, `,"answer":"`...), r)
 			dst, more = e.keep(append(dst, `"},`...), start, before, maxResponseList)
 		}
@@ -218,9 +261,8 @@ func appendDNS(dst []byte, e *Event) []byte {
 		before := len(dst)
 		q := &m.Questions[i]
 		dst = e.appendName(append(dst, `{"name":"`...), q.Name)
-		dst = q.Type.Append(append(dst, `","type":"`...))
-		dst = q.Class.Append(append(dst, `","class":"`...))
-		dst, more = e.keep(append(dst, `"},`...), start, before, maxQuestionList)
+		dst = appendTyped(dst, typedQuestion, q.Type, q.Class)
+		dst, more = e.keep(dst, start, before, maxQuestionList)
 	}
 	opt, hasOPT := m.EDNS()
 	dst = e.appendRecords(append(closeList(dst), `,"answer":[`...), start, m.Answer(), opt.Record)
@@ -276,9 +318,7 @@ func (e *Event) appendRecords(dst []byte, start int, rs []dnswire.Record, skip *
 		}
 		before := len(dst)
 		dst = e.appendName(append(dst, `{"name":"`...), r.Name)
-		dst = r.Type.Append(append(dst, `","type":"`...))
-		dst = r.Class.Append(append(dst, `","class":"`...))
-		dst = e.appendTTL(append(dst, `","ttl":`...), r)
+		dst = e.appendTTL(appendTyped(dst, typedRecord, r.Type, r.Class), r)
 		dst = append(e.appendData(append(dst, `,"data":"`...), r), '"')
 		if r.Fault != dnswire.None {
 			dst = append(append(append(dst, `,"fault":"`...), r.Fault.String()...), '"')

@@ -23,7 +23,7 @@ func AppendTime(dst []byte, t int64) []byte {
 	at := len(dst)
 	dst = append(dst, "0000-00-00T00:00:00.000000000Z"...)
 	text := (*[30]byte)(dst[at:])
-	second, low := uint(tod), uint(ns)%1e5
+	second := uint(tod)
 	put2(text[0:2], uint(y)/100)
 	put2(text[2:4], uint(y)%100)
 	put2(text[5:7], uint(m))
@@ -31,11 +31,34 @@ func AppendTime(dst []byte, t int64) []byte {
 	put2(text[11:13], second/3600)
 	put2(text[14:16], second/60%60)
 	put2(text[17:19], second%60)
-	put2(text[20:22], uint(ns)/1e7)
-	put2(text[22:24], uint(ns)/1e5%100)
-	put2(text[24:26], low/1000)
-	put2(text[26:28], low/10%100)
-	text[28] = byte('0' + low%10)
+	putFraction((*[9]byte)(text[20:]), uint(ns))
+	return dst
+}
+
+// putFraction writes v, 0 to 999999999, as nine digits.
+func putFraction(b *[9]byte, v uint) {
+	low := v % 1e5
+	put2(b[0:2], v/1e7)
+	put2(b[2:4], v/1e5%100)
+	put2(b[4:6], low/1000)
+	put2(b[6:8], low/10%100)
+	b[8] = byte('0' + low%10)
+}
+
+// appendTime appends the event's time as AppendTime does. Events that come one after
+// the other have the second in common.
+func (e *Event) appendTime(dst []byte) []byte {
+	t := e.text
+	second := e.Time / 1e9
+	if t == nil || second <= 0 {
+		return AppendTime(dst, e.Time)
+	}
+	if t.second != second {
+		t.second = second
+		AppendTime(t.clock[:0], second*1e9)
+	}
+	dst = append(dst, t.clock[:]...)
+	putFraction((*[9]byte)(dst[len(dst)-10:]), uint(e.Time-second*1e9))
 	return dst
 }
 

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAppendTime(t *testing.T) {
+	e := &Event{text: &text{}}
 	for _, ns := range []int64{
 		0, 1, -1, 999_999_999, -1_000_000_000, 951_782_400_000_000_000, 951_868_799_999_999_999,
 		1_709_164_800_123_456_789, 4_102_444_800_000_000_000, math.MaxInt64, math.MinInt64,
@@ -19,6 +20,11 @@ func TestAppendTime(t *testing.T) {
 		want := time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
 		if got := string(AppendTime(nil, ns)); got != want {
 			t.Errorf("AppendTime(%d) = %s, want %s", ns, got, want)
+		}
+		for range 2 { // the second time its second is known
+			if e.Time = ns; string(e.appendTime(nil)) != want {
+				t.Errorf("an event's time %d is %s, want %s", ns, e.appendTime(nil), want)
+			}
 		}
 	}
 }
