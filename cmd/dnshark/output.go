@@ -182,6 +182,8 @@ type writer struct {
 	once    bool           // an event is written once, by however many names it goes
 	outputs []*sink.Output // nil for a single plain one
 
+	// run calls the line, on every processor where that helps.
+	run    func(line func() error) error
 	begin  func()       // what the format begins with comes, events or none
 	end    func() error // delivers everything
 	file   *output.File // of -w, or nil
@@ -194,12 +196,12 @@ const grace = 10 * time.Second
 // openWriter opens what --output and -w say.
 func (o *options) openWriter(live bool) (*writer, error) {
 	if o.screen != nil {
-		return &writer{Writer: o.screen, once: true, begin: func() {}, end: func() error { return nil }}, nil
+		return &writer{Writer: o.screen, once: true, run: call, begin: func() {}, end: func() error { return nil }}, nil
 	}
 	if len(o.targets) > 0 || o.serve != nil {
 		return o.openOutputs(live)
 	}
-	w := &writer{}
+	w := &writer{run: call}
 	terminal, to := o.std.out, io.Writer(o.std.out)
 	if o.file != "" {
 		file, err := output.OpenFile(o.file)
@@ -217,7 +219,7 @@ func (o *options) openWriter(live bool) (*writer, error) {
 	// watches wants them at once.
 	if output.Stateless(encoder) && !live {
 		p := output.NewParallel(encoder, to, runtime.GOMAXPROCS(0))
-		w.Writer, w.begin, w.end, w.copies = p, p.Begin, p.Close, true
+		w.Writer, w.run, w.begin, w.end, w.copies = p, p.Run, p.Begin, p.Close, true
 	} else {
 		one := output.NewWriter(encoder, to, live)
 		w.Writer, w.begin, w.end = one, one.Begin, one.Close
@@ -247,8 +249,10 @@ func (o *options) openOutputs(live bool) (*writer, error) {
 			return nil, err
 		}
 	}
-	return &writer{Writer: outputs, outputs: outputs.List, once: once, begin: func() {}, end: outputs.Close}, nil
+	return &writer{Writer: outputs, outputs: outputs.List, once: once, run: call, begin: func() {}, end: outputs.Close}, nil
 }
+
+func call(line func() error) error { return line() }
 
 // hurry lets no output wait for its receiver any more.
 func (w *writer) hurry() {

@@ -202,7 +202,7 @@ func (o *options) run(ctx context.Context, src source.Source, live bool) (err er
 	if err := o.enter(confined); err != nil {
 		return err
 	}
-	err = worker.Run(ctx)
+	err = writer.run(func() error { return worker.Run(ctx) })
 	if keeper != nil {
 		keeper.save(true)
 	}

@@ -33,8 +33,8 @@ type Cgroups interface{ Cgroup(*event.Cgroup) }
 // between decoding and output to what caches hold, and what long messages can
 // make of it.
 const (
-	batchEvents = 128
-	batchOctets = 256 << 10 // of messages that were copied
+	batchEvents = 192
+	batchOctets = 384 << 10 // of messages that were copied
 )
 
 // Worker serves one lane.

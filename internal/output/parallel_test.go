@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/dnshark-io/dnshark/event"
 )
@@ -34,21 +35,23 @@ func TestParallelOrder(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, workers := range []int{1, 2, 5} {
+	for _, workers := range []int{1, 2, 3, 5, 16} {
 		var got bytes.Buffer
 		p := NewParallel(NewJSON(), &got, workers)
-		b := &event.Batch{Host: "h"}
-		for i := range batches {
-			numbered(t, b, i*1000, 1+i*7%50)
-			var err error
-			if b, err = p.Write(b); err != nil {
-				t.Fatal(err)
+		err := p.Run(func() (err error) {
+			b := &event.Batch{Host: "h"}
+			for i := range batches {
+				numbered(t, b, i*1000, 1+i*7%50)
+				if b, err = p.Write(b); err != nil {
+					return err
+				}
+				if len(b.Events) != 0 || b.Host != "h" {
+					t.Errorf("the next batch has %d events, host %q", len(b.Events), b.Host)
+				}
 			}
-			if len(b.Events) != 0 || b.Host != "h" {
-				t.Fatalf("the next batch has %d events, host %q", len(b.Events), b.Host)
-			}
-		}
-		if err := p.Close(); err != nil {
+			return nil
+		})
+		if err := errors.Join(err, p.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got.Bytes(), want.Bytes()) {
@@ -72,15 +75,14 @@ func (s *brokenSink) Write(p []byte) (int, error) {
 func TestParallelError(t *testing.T) {
 	sink := &brokenSink{}
 	p := NewParallel(NewJSON(), sink, 2)
-	b := &event.Batch{}
-	var err error
-	for i := 0; err == nil; i++ {
-		if i > 1000 {
-			t.Fatal("no error")
+	err := p.Run(func() (err error) {
+		b := &event.Batch{}
+		for i := 0; i < 1000 && err == nil; i++ {
+			numbered(t, b, i, 10)
+			b, err = p.Write(b)
 		}
-		numbered(t, b, i, 10)
-		b, err = p.Write(b)
-	}
+		return err
+	})
 	if !errors.Is(err, errBroken) || !errors.Is(p.Close(), errBroken) {
 		t.Errorf("%v", err)
 	}
@@ -88,6 +90,42 @@ func TestParallelError(t *testing.T) {
 		t.Errorf("%d writes, want 4", sink.writes)
 	}
 }
+
+// Whoever waits for work gets it: a sink that takes long, a line that takes long.
+// The line's error is that of Run, and comes when everything is written.
+func TestParallelSlow(t *testing.T) {
+	failed := errors.New("the line failed")
+	for _, slow := range []string{"line", "sink"} {
+		var got bytes.Buffer
+		sink := writerFunc(func(p []byte) (int, error) {
+			if slow == "sink" {
+				time.Sleep(100 * time.Microsecond)
+			}
+			return got.Write(p)
+		})
+		p := NewParallel(NewJSON(), sink, 3)
+		err := p.Run(func() (err error) {
+			b := &event.Batch{}
+			for i := range 300 {
+				if slow == "line" {
+					time.Sleep(100 * time.Microsecond)
+				}
+				numbered(t, b, i, 1)
+				if b, err = p.Write(b); err != nil {
+					return err
+				}
+			}
+			return failed
+		})
+		if lines := bytes.Count(got.Bytes(), []byte("\n")); !errors.Is(err, failed) || lines != 300 || p.Close() != nil {
+			t.Errorf("slow %s: %d lines, %v", slow, lines, err)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // What a format begins and ends with comes once, whoever writes, and without
 // events only when it is asked for.
@@ -98,13 +136,24 @@ func TestFraming(t *testing.T) {
 		Close() error
 	}
 	write := func(w writer, batches int, begin bool) {
-		b := &event.Batch{Host: "h"}
-		for i := range batches {
-			numbered(t, b, i*1000, i%3) // some are empty
-			var err error
-			if b, err = w.Write(b); err != nil {
-				t.Fatal(err)
+		line := func() (err error) {
+			b := &event.Batch{Host: "h"}
+			for i := range batches {
+				numbered(t, b, i*1000, i%3) // some are empty
+				if b, err = w.Write(b); err != nil {
+					return err
+				}
 			}
+			return nil
+		}
+		var err error
+		if p, ok := w.(*Parallel); ok {
+			err = p.Run(line)
+		} else {
+			err = line()
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		if begin {
 			w.Begin()
