@@ -51,6 +51,7 @@ row 'losses are told once as they begin and end'        ./internal/loss TestEpis
 row 'privacy: no octet is left in any message'         ./internal/privacy TestNothingLeft
 row 'privacy: not in hostile messages either'          ./internal/privacy TestHostile
 row 'privacy and purge: outputs, history, files'       ./cmd/dnshark TestScripts/privacy
+row 'purge of whole events: what mentions it, no more' ./internal/store/eventlog TestPurge
 row 'privacy: fields= lets nothing else through'        ./internal/output TestAllowedFormats
 row 'licences of all that is linked'                   . TestLicences
 if scripts/vulnerabilities.sh >"$out" 2>&1; then held=pass; elif [ $? = 2 ]; then held='n/a'; else held=FAIL failed=1; fi

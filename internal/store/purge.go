@@ -12,26 +12,40 @@ import (
 	"strings"
 )
 
+// PurgeSubject is what a purge is about.
+type PurgeSubject struct {
+	Text  string     // as it was given, for a host is as it called itself
+	Value string     // a name without its final dot, or an address; lower case
+	Addr  netip.Addr // of an address
+}
+
+// ParsePurgeSubject reads a name, which stands for all names under it too, an address or a host.
+func ParsePurgeSubject(text string) (*PurgeSubject, error) {
+	s := &PurgeSubject{Text: text, Value: strings.ToLower(strings.TrimSuffix(text, "."))}
+	if a, err := netip.ParseAddr(s.Value); err == nil {
+		s.Addr, s.Value = a, a.String()
+		return s, nil
+	}
+	if err := (&Query{}).ParseName(s.Value); err != nil {
+		return nil, err
+	}
+	if s.Value == "" {
+		return nil, errors.New("everything is under the root; remove the directory instead")
+	}
+	return s, nil
+}
+
 // Purge removes from the store in dir what it knows of a name and all names under it, of an
-// address, or of the host that saw it (Tuple.Sensor), whichever text is, and
-// leaves no octet of that in the files. Records go whose data mentions the text.
+// address, or of the host that saw it (Tuple.Sensor), whichever the subject is, and
+// leaves no octet of that in the files. Records go whose data mentions it.
 // Of counts per hour and day, which do not know who saw what, those go whose
 // value it is. It returns how many rows are gone. A program that writes to the store at the same time waits.
-func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
+func Purge(ctx context.Context, dir string, subject *PurgeSubject) (rows int64, err error) {
 	path := filepath.Join(dir, FileName)
 	if _, err := os.Stat(path); err != nil {
 		return 0, err
 	}
-	q := &Query{}
-	value := strings.ToLower(strings.TrimSuffix(text, "."))
-	if a, err := netip.ParseAddr(value); err == nil {
-		value = a.String()
-	} else if err := q.ParseName(value); err != nil {
-		return 0, err
-	}
-	if value == "" {
-		return 0, errors.New("everything is under the root; remove the directory instead")
-	}
+	value := subject.Value
 	db, err := open(path, "rw", "busy_timeout(60000)", "secure_delete(on)")
 	if err != nil {
 		return 0, err
@@ -50,17 +64,14 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		return 0, err
 	}
 	defer tx.Rollback()
-	p := purge{tx: tx, value: value}
-	if a, err := netip.ParseAddr(value); err == nil {
-		p.octets = string(a.AsSlice())
-	}
+	p := purge{tx: tx, value: value, octets: string(subject.Addr.AsSlice())}
 	const isOrUnder = `(%[1]s = @is OR substr(%[1]s, -length(@under)) = @under)`
 	named := []any{sql.Named("is", []byte(value)), sql.Named("under", []byte("."+value))}
 	names := `SELECT id FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name")
 	if p.names, err = ids(ctx, tx, names, named...); err != nil {
 		return 0, err
 	}
-	if p.sensors, err = ids(ctx, tx, `SELECT id FROM sensor WHERE name = ?`, []byte(text)); err != nil {
+	if p.sensors, err = ids(ctx, tx, `SELECT id FROM sensor WHERE name = ?`, []byte(subject.Text)); err != nil {
 		return 0, err
 	}
 	if err := rewrite(ctx, tx, 0, math.MaxInt64, p.stays); err != nil {
@@ -72,7 +83,7 @@ func Purge(ctx context.Context, dir, text string) (rows int64, err error) {
 		`DELETE FROM name WHERE ` + fmt.Sprintf(isOrUnder, "name"),
 		`DELETE FROM sensor WHERE name = @sensor`,
 	} {
-		result, err := tx.ExecContext(ctx, statement, append(named, sql.Named("sensor", []byte(text)))...)
+		result, err := tx.ExecContext(ctx, statement, append(named, sql.Named("sensor", []byte(subject.Text)))...)
 		if err != nil {
 			return 0, err
 		}

@@ -164,7 +164,11 @@ func TestRecords(t *testing.T) {
 	}
 	check("old removed")
 
-	if _, err := Purge(t.Context(), dir, "a7.test"); err != nil {
+	subject, err := ParsePurgeSubject("a7.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Purge(t.Context(), dir, subject); err != nil {
 		t.Fatal(err)
 	}
 	maps.DeleteFunc(all, func(w told, _ seen) bool { return strings.Contains(w.rdata, "a7.test") })

@@ -116,6 +116,9 @@ func Open(dir string, o Options) (*Log, error) {
 
 // recover reads what is in no block yet.
 func (l *Log) recover() error {
+	if err := removeUnfinished(l.dir); err != nil {
+		return err
+	}
 	j, err := readJournal(l.dir)
 	if err != nil {
 		return err

@@ -222,6 +222,7 @@ type Reader struct {
 }
 
 type segment struct {
+	file   os.FileInfo // another one may be in its place by now
 	blocks []block
 	end    int64
 }
@@ -305,8 +306,12 @@ func (r *Reader) segment(name string) (*segment, error) {
 	defer f.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
 	s := r.segments[name]
-	if s == nil {
+	if s == nil || !os.SameFile(s.file, info) {
 		var h [fileHeader]byte
 		if n, _ := f.ReadAt(h[:], 0); n < fileHeader {
 			return &segment{}, nil // just made
@@ -316,7 +321,7 @@ func (r *Reader) segment(name string) (*segment, error) {
 		} else if err != nil {
 			return &segment{}, nil
 		}
-		s = &segment{end: fileHeader}
+		s = &segment{file: info, end: fileHeader}
 		r.segments[name] = s
 	}
 	if s.blocks, s.end, err = scanBlocks(s.blocks, f, s.end); err != nil {
