@@ -20,6 +20,9 @@ row() { # PROMISE ROOM TEST [VARIABLE=VALUE...]
 	grep -q '^--- PASS' "$out" || held=FAIL
 	# What the test logged last is its figure.
 	figure=$(grep -E '^ +[a-z_]+_test\.go:[0-9]+: ' "$out" | tail -1 | sed -E 's/^ +[a-z_]+_test\.go:[0-9]+: //; s|/tmp/[^/ ]+/[0-9]+/||g' | cut -c1-220)
+	if [[ $name == TestScripts/* ]]; then
+		figure="$(grep -cE '^(! )?(holds|grep|stdout|stderr|cmp|exit) ' "testdata/scripts/${name#*/}.txtar") checks of what commands wrote"
+	fi
 	line "$promise" "$held" "$((SECONDS - begin))s" "${figure:--}"
 	if [ "$held" = FAIL ]; then
 		failed=1

@@ -19,6 +19,7 @@ func TestHostileCaptures(t *testing.T) {
 	dir := filepath.Join(testkit.Corpus(t, "hostile"), "synthetic", "pcap")
 	bin := testkit.Dnshark(t)
 	tested := map[string]bool{}
+	slowest, largest := time.Duration(0), int64(0)
 	for _, c := range []struct {
 		file     string
 		messages int
@@ -89,13 +90,16 @@ func TestHostileCaptures(t *testing.T) {
 		if n := strings.Count(out.String(), "\n"); n != c.messages || code != c.exit || !strings.Contains(said.String(), c.counter) {
 			t.Errorf("%s: %d messages, exit code %d, want %d, %d and %q:\n%s", c.file, n, code, c.messages, c.exit, c.counter, said.String())
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		took := time.Since(begin)
+		if took > 5*time.Second {
 			t.Errorf("%s took %v", c.file, took)
 		}
+		slowest, largest = max(slowest, took), max(largest, mib)
 		if mib > 64 {
 			t.Errorf("%s took %d MiB", c.file, mib)
 		}
 	}
+	t.Logf("%d captures, each with its messages, its reason and its exit code; at most %v and %d MiB", len(tested), slowest.Round(time.Millisecond), largest)
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

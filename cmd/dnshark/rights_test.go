@@ -115,7 +115,7 @@ func TestLiveDrop(t *testing.T) {
 	ptraceAndRead := fmt.Sprintf("%016x", 1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_DAC_READ_SEARCH)
 	none := fmt.Sprintf("%016x", 0)
 	own := status(t, os.Getpid(), "CapBnd")["CapBnd"]
-	for _, test := range []struct {
+	ways := []struct {
 		who            string
 		rights         *syscall.SysProcAttr
 		args           []string
@@ -129,7 +129,8 @@ func TestLiveDrop(t *testing.T) {
 		{"root, of an interface", nil, []string{"-i", "lo"}, "0", none, none},
 		{"nobody, of an interface", asNobody(unix.CAP_NET_RAW), []string{"-i", "lo"}, "65534", none, own},
 		{"nobody, with a file that has capabilities", asNobody(), nil, "65534", ptrace, own},
-	} {
+	}
+	for _, test := range ways {
 		t.Run(test.who, func(t *testing.T) {
 			if strings.Contains(test.who, "file") {
 				giveFile(t, socketCaps...)
@@ -156,6 +157,7 @@ func TestLiveDrop(t *testing.T) {
 			}
 		})
 	}
+	t.Logf("started in %d ways, of which it keeps at most CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH to hash", len(ways))
 }
 
 // A process that is older than dnshark is named by /proc, which takes

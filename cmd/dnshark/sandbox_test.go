@@ -38,6 +38,11 @@ func checkConfined(t *testing.T, pid int) {
 	if !maps.Equal(got, confinement) {
 		t.Errorf("%v, want %v", got, confinement)
 	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("every one of %d threads: %v", len(threads), got)
 }
 
 // Whoever reads hostile files can do nothing else, also where root runs it.

@@ -395,6 +395,7 @@ func TestTornTail(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("cut at each of %d octets: every whole record before that was read, and nothing else", len(whole)-from)
 }
 
 // TestBitFlips: a bit costs at most the record in which it is.
