@@ -32,6 +32,7 @@ row() { # PROMISE ROOM TEST [VARIABLE=VALUE...]
 row 'no right but those documented, live'              ./cmd/dnshark TestLiveDrop
 row 'read and serve: no right, known calls and files'  ./cmd/dnshark TestReadConfined
 row 'outputs by name, with TLS, rotated, in the sandbox' ./cmd/dnshark TestConfinedOutputs
+row 'the image: what the chart gives it is just enough'  ./cmd/dnshark TestLiveImage
 row 'no exec, fork, mount, trace, foreign file'        ./internal/privilege TestConfined
 row 'SIGKILL x 200: nothing committed is lost'         ./cmd/dnshark TestKilled DNSHARK_KILLS=200
 row 'restart: 2 s per GiB of spool'                     ./internal/spool TestRecoveryTime DNSHARK_LONG=1

@@ -118,6 +118,12 @@ func startAgentWith(t *testing.T, rights *syscall.SysProcAttr, args ...string) *
 	testkit.NeedRoot(t)
 	cmd := exec.Command(shareable(t), append([]string{"-o", "json"}, args...)...)
 	cmd.SysProcAttr = rights
+	return watch(t, cmd)
+}
+
+// watch starts a command that writes events as JSON, and waits until it watches.
+func watch(t *testing.T, cmd *exec.Cmd) *agent {
+	t.Helper()
 	stdout, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,10 +37,10 @@ func TestService(t *testing.T) {
 	}
 }
 
-// In a root that has what packaging/Dockerfile puts into the image and nothing else, dnshark
-// reads a capture, and tells what it can do there.
-func TestImage(t *testing.T) {
-	testkit.NeedRoot(t)
+// imageFiles returns what packaging/Dockerfile puts into the image, by its name there, and
+// the image's entry point.
+func imageFiles(t *testing.T) (files map[string][]byte, entry string) {
+	t.Helper()
 	text, err := os.ReadFile("../../packaging/Dockerfile")
 	if err != nil {
 		t.Fatal(err)
@@ -46,23 +49,33 @@ func TestImage(t *testing.T) {
 	if !ok {
 		t.Fatal("the image is not made from scratch")
 	}
-	entry := regexp.MustCompile(`(?m)^ENTRYPOINT \["([^"]+)"\]$`).FindStringSubmatch(image)
-	root := t.TempDir()
+	files = map[string][]byte{}
 	for _, f := range regexp.MustCompile(`(?m)^COPY --from=build /src/(\S+) (\S+)$`).FindAllStringSubmatch(image, -1) {
 		from := filepath.Join("../..", f[1])
 		if f[1] == "bin/dnshark" {
 			from = testkit.Dnshark(t)
 		}
-		octets, err := os.ReadFile(from)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(root, f[2]), octets, 0o755)
-		}
-		if err != nil {
+		if files[f[2]], err = os.ReadFile(from); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if entry == nil {
+	m := regexp.MustCompile(`(?m)^ENTRYPOINT \["([^"]+)"\]$`).FindStringSubmatch(image)
+	if m == nil || files[m[1]] == nil {
 		t.Fatal("the image has no entry point")
+	}
+	return files, m[1]
+}
+
+// In a root that has what packaging/Dockerfile puts into the image and nothing else, dnshark
+// reads a capture, and tells what it can do there.
+func TestImage(t *testing.T) {
+	testkit.NeedRoot(t)
+	files, entry := imageFiles(t)
+	root := t.TempDir()
+	for name, octets := range files {
+		if err := os.WriteFile(filepath.Join(root, name), octets, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	capture, err := os.Open("../../testdata/example.pcap")
 	if err != nil {
@@ -70,8 +83,8 @@ func TestImage(t *testing.T) {
 	}
 	defer capture.Close()
 	run := func(in io.Reader, args ...string) (string, error) {
-		c := exec.Command(entry[1], args...)
-		c.Path, c.Err = entry[1], nil
+		c := exec.Command(entry, args...)
+		c.Path, c.Err = entry, nil
 		c.Env, c.Dir, c.Stdin = []string{}, "/", in
 		c.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 		out, err := c.CombinedOutput()
@@ -86,4 +99,75 @@ func TestImage(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	t.Log(strings.SplitN(out, "\n", 2)[0])
+}
+
+// A container of the image, with the rights that the Helm chart gives it and no others, sees
+// the answers of the host, and who asked.
+func TestLiveImage(t *testing.T) {
+	testkit.NeedRoot(t)
+	testkit.NeedPrograms(t, "dig", "dnsmasq", "ip")
+	host := testkit.NewHost(t)
+	host.Dnsmasq("127.0.0.1")
+	runtime := testkit.NewContainerd(t, host)
+	files, entry := imageFiles(t)
+	var members []tar.Header
+	for name := range files {
+		members = append(members, tar.Header{Name: name, Mode: 0o755})
+	}
+	const image = "dnshark.test/dnshark:1"
+	runtime.Import(image, []string{entry}, testkit.Archive(t, members, files))
+
+	chart, err := os.ReadFile("../../packaging/helm/dnshark/templates/daemonset.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"hostNetwork: true", "hostPID: true", "readOnlyRootFilesystem: true", "allowPrivilegeEscalation: false", "type: RuntimeDefault", "drop: [ALL]"} {
+		if !bytes.Contains(chart, []byte(text)) {
+			t.Fatalf("the chart no longer says %s", text)
+		}
+	}
+	m := regexp.MustCompile(`add: \[([A-Z_, ]+)\{`).FindSubmatch(chart)
+	if m == nil {
+		t.Fatal("the chart adds no capabilities")
+	}
+	rights := strings.Split(string(m[1]), ", ")
+	with := func(rights []string) (options []string) {
+		options = []string{
+			"--read-only", "--seccomp", "--with-ns", "pid:/proc/self/ns/pid",
+			"--mount", "type=bind,src=/sys/fs/cgroup,dst=/sys/fs/cgroup,options=rbind:ro",
+			"--mount", "type=tmpfs,dst=/var/lib/dnshark,options=rw",
+		}
+		for _, c := range []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"} {
+			options = append(options, "--cap-drop", "CAP_"+c) // what ctr gives by itself
+		}
+		for _, c := range rights {
+			options = append(options, "--cap-add", "CAP_"+c)
+		}
+		return options
+	}
+	const content = "dnshark will watch every socket of this host"
+	out, err := runtime.RunImage(host, image, "doctor", with(rights), entry, "doctor").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte(content)) {
+		t.Errorf("with the chart's rights: %v: %s", err, out)
+	}
+	for i, right := range rights {
+		if right == "SYS_PTRACE" { // of executables that are older than dnshark
+			continue
+		}
+		out, err := runtime.RunImage(host, image, "without-"+right, with(slices.Delete(slices.Clone(rights), i, i+1)), entry, "doctor").CombinedOutput()
+		if err == nil && bytes.Contains(out, []byte(content)) {
+			t.Errorf("%s is not needed: %s", right, out)
+		}
+	}
+
+	a := watch(t, runtime.RunImage(host, image, "agent", with(rights), entry, "live", "-o", "json", "--store", "/var/lib/dnshark"))
+	host.Run("dig", "@127.0.0.1", "image.example.test")
+	p := a.one("image.example.test").Process
+	if p == nil || p.Comm != "dig" || !strings.HasSuffix(p.Exe, "/dig") {
+		t.Errorf("asked by %+v, want dig", p)
+	}
+	if err := a.Stop(t); err != nil {
+		t.Errorf("%v: %s", err, a.Output)
+	}
+	t.Logf("image with %v, root file system read-only: %s", rights, content)
 }

@@ -78,16 +78,23 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 		}
 		return c.Ctr("version").Run() == nil
 	})
-	archive := filepath.Join(dir, "image.tar")
-	if err := os.WriteFile(archive, imageArchive(t), 0o600); err != nil {
-		t.Fatal(err)
+	c.Import(Image, []string{"/bin/sleep", "600"}, layer(t))
+	return c
+}
+
+// Import makes an image of one layer, a tar archive, known in the namespaces Name and
+// k8s.io.
+func (c *Containerd) Import(image string, entrypoint []string, layer []byte) {
+	c.t.Helper()
+	archive := filepath.Join(filepath.Dir(c.Socket), "image.tar")
+	if err := os.WriteFile(archive, imageArchive(c.t, image, entrypoint, layer), 0o600); err != nil {
+		c.t.Fatal(err)
 	}
 	for _, namespace := range []string{c.Name, "k8s.io"} {
 		if out, err := c.Ctr("--namespace", namespace, "image", "import", "--snapshotter", "native", archive).CombinedOutput(); err != nil {
-			t.Fatalf("importing an image: %v: %s\n%s", err, out, c.Output)
+			c.t.Fatalf("importing an image: %v: %s\n%s", err, out, c.Output)
 		}
 	}
-	return c
 }
 
 // Ctr returns a command of containerd's own client.
@@ -98,16 +105,22 @@ func (c *Containerd) Ctr(args ...string) *exec.Cmd {
 // Run returns a command that runs a program in a new container in the namespace
 // Name, on a host, and ends with it.
 func (c *Containerd) Run(h *Host, id string, labels []string, args ...string) *exec.Cmd {
+	var options []string
+	for _, l := range labels {
+		options = append(options, "--label", l)
+	}
+	return c.RunImage(h, Image, id, options, args...)
+}
+
+// RunImage is Run of any image, with options of ctr run.
+func (c *Containerd) RunImage(h *Host, image, id string, options []string, args ...string) *exec.Cmd {
 	run := []string{"--namespace", c.Name, "run", "--rm", "--snapshotter", "native"}
 	if h.name == "" {
 		run = append(run, "--net-host")
 	} else {
 		run = append(run, "--with-ns", "network:/var/run/netns/"+h.name)
 	}
-	for _, l := range labels {
-		run = append(run, "--label", l)
-	}
-	return c.Ctr(append(append(run, Image, id), args...)...)
+	return c.Ctr(slices.Concat(run, options, []string{image, id}, args)...)
 }
 
 // sweep ends what would outlive a runtime: shims and monitors that its directory
@@ -183,7 +196,7 @@ func layer(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return archive(t, []tar.Header{
+	return Archive(t, []tar.Header{
 		{Name: "bin/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "bin/busybox", Mode: 0o755},
 		{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "busybox"},
 		{Name: "bin/nslookup", Typeflag: tar.TypeSymlink, Linkname: "busybox"},
@@ -191,8 +204,8 @@ func layer(t testing.TB) []byte {
 	}, map[string][]byte{"bin/busybox": busybox})
 }
 
-// imageArchive returns an OCI image layout as a tar archive, with Image in it.
-func imageArchive(t testing.TB) []byte {
+// imageArchive returns an OCI image layout as a tar archive, with an image of one layer.
+func imageArchive(t testing.TB, image string, entrypoint []string, layer []byte) []byte {
 	t.Helper()
 	headers := []tar.Header{{Name: "oci-layout", Mode: 0o644}}
 	files := map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`)}
@@ -210,19 +223,20 @@ func imageArchive(t testing.TB) []byte {
 		}
 		return text
 	}
-	layerBlob := blob("layer.v1.tar", layer(t))
+	layerBlob := blob("layer.v1.tar", layer)
 	config := blob("config.v1+json", asJSON(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/bin/sleep", "600"}, "Labels": map[string]string{"image.test": "yes"}},
+		"config": map[string]any{"Entrypoint": entrypoint, "Labels": map[string]string{"image.test": "yes"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []any{layerBlob["digest"]}},
 	}))
 	manifest := blob("manifest.v1+json", asJSON(map[string]any{"schemaVersion": 2, "config": config, "layers": []any{layerBlob}}))
-	manifest["annotations"] = map[string]string{"io.containerd.image.name": Image}
+	manifest["annotations"] = map[string]string{"io.containerd.image.name": image}
 	files["index.json"] = asJSON(map[string]any{"schemaVersion": 2, "manifests": []any{manifest}})
-	return archive(t, append(headers, tar.Header{Name: "index.json", Mode: 0o644}), files)
+	return Archive(t, append(headers, tar.Header{Name: "index.json", Mode: 0o644}), files)
 }
 
-func archive(t testing.TB, headers []tar.Header, files map[string][]byte) []byte {
+// Archive returns a tar archive of these members, and what is in the files among them.
+func Archive(t testing.TB, headers []tar.Header, files map[string][]byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
