@@ -6,7 +6,7 @@ TAGS = grpcnotrace
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build packages package-test chart-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store bench-engines kernels sinks ui ui-dev profile guard fuzz deps clean
+.PHONY: build packages package-test image-test chart-test trust soak vulnerabilities detect-eval test lint generate check-generated bench bench-filter bench-live bench-captures bench-peers bench-growth bench-store bench-engines kernels sinks ui ui-dev profile guard fuzz deps clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)" -o bin/dnshark ./cmd/dnshark
@@ -33,6 +33,10 @@ packages:
 # Builds packages twice, compares them, and installs one in a new Debian root.
 package-test: chart-test
 	scripts/test-package.sh
+
+# Builds the image twice, compares, and runs it in containerd.
+image-test:
+	scripts/test-image.sh
 
 # The Helm chart, with Helm itself.
 chart-test:

@@ -110,12 +110,16 @@ func TestLiveImage(t *testing.T) {
 	host.Dnsmasq("127.0.0.1")
 	runtime := testkit.NewContainerd(t, host)
 	files, entry := imageFiles(t)
-	var members []tar.Header
-	for name := range files {
-		members = append(members, tar.Header{Name: name, Mode: 0o755})
-	}
 	const image = "dnshark.test/dnshark:1"
-	runtime.Import(image, []string{entry}, testkit.Archive(t, members, files))
+	if archive := os.Getenv("DNSHARK_IMAGE"); archive != "" { // make image-test
+		runtime.ImportFile(archive)
+	} else {
+		var members []tar.Header
+		for name := range files {
+			members = append(members, tar.Header{Name: name, Mode: 0o755})
+		}
+		runtime.Import(image, []string{entry}, testkit.Archive(t, members, files))
+	}
 
 	chart, err := os.ReadFile("../../packaging/helm/dnshark/templates/daemonset.yaml")
 	if err != nil {

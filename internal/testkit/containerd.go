@@ -90,6 +90,12 @@ func (c *Containerd) Import(image string, entrypoint []string, layer []byte) {
 	if err := os.WriteFile(archive, imageArchive(c.t, image, entrypoint, layer), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
+	c.ImportFile(archive)
+}
+
+// ImportFile makes the images of an archive known there.
+func (c *Containerd) ImportFile(archive string) {
+	c.t.Helper()
 	for _, namespace := range []string{c.Name, "k8s.io"} {
 		if out, err := c.Ctr("--namespace", namespace, "image", "import", "--snapshotter", "native", archive).CombinedOutput(); err != nil {
 			c.t.Fatalf("importing an image: %v: %s\n%s", err, out, c.Output)
