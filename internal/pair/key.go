@@ -81,6 +81,9 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
+// typeAndClass are the octets behind a question's name.
+const typeAndClass = 4
+
 // question returns the octets of a message's first question, or nil. The first
 // name of a message has nothing before it to point at, so it lies in one piece.
 func question(m *dnswire.Message) []byte {
@@ -88,7 +91,7 @@ func question(m *dnswire.Message) []byte {
 		return nil
 	}
 	n := m.Questions[0].Name
-	end := int(n.Off) + int(n.Len) + 4
+	end := int(n.Off) + int(n.Len) + typeAndClass
 	if n.Off != dnswire.HeaderLen || end > len(m.Raw) {
 		return nil
 	}

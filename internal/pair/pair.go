@@ -7,6 +7,8 @@
 package pair
 
 import (
+	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -51,16 +53,21 @@ type waiting struct {
 	chain       uint32 // next slot with the same bucket
 	newer       uint32 // neighbours in order of arrival, which is that of expiry
 	older       uint32
-	retransmits uint32
 	packetLen   uint32
-	more        uint32 // slot in Table.medium or Table.long, which have the longer queries
 	live        uint32 // slot in Table.live, or none
+	retransmits uint16 // and more
 	iface       uint16 // index in Table.ifaces
 	size        uint16 // octets of the query that are kept
 	missing     uint16 // octets of it that are not
-	question    uint16 // octets of its first question, 0 when that is not whole; see question
+	name        uint8  // octets of the name in its first question, 0 when that is not whole; see question
 	query       [inlineQuery]byte
 }
+
+// Of a longer query there is only its slot, in Table.medium or Table.long.
+
+func (w *waiting) setSlot(i uint32) { binary.LittleEndian.PutUint32(w.query[:], i) }
+
+func (w *waiting) slot() uint32 { return binary.LittleEndian.Uint32(w.query[:]) }
 
 // live is what is known of a query whose socket or process is.
 type live struct {
@@ -79,7 +86,7 @@ var notLive = live{identity: none, doubt: none, cause: none}
 // slots. One in mediumShare of those that may wait can have up to mediumQuery, one
 // in longShare be longer; of these maxQuery octets are kept.
 const (
-	inlineQuery = 56
+	inlineQuery = 55
 	mediumQuery = 124
 	maxQuery    = 1232 // the usual EDNS size
 
@@ -197,9 +204,9 @@ func (t *Table) query(b *event.Batch, at int) {
 				e = &b.Events[at]
 				break
 			}
-			w.retransmits++
+			w.retransmits += uint16(min(1, math.MaxUint16-w.retransmits))
 			t.Stats.Retransmits++
-			e.Txn.Retransmits = w.retransmits
+			e.Txn.Retransmits = uint32(w.retransmits)
 			return
 		}
 	}
@@ -234,19 +241,18 @@ func (t *Table) insert(e *event.Event, key *tuple, hash uint32) {
 	w.chain = *bucket
 	w.packetLen, w.iface = e.Meta.PacketLen, t.iface(e.Meta.Iface)
 	raw := e.Msg.Raw[:min(len(e.Msg.Raw), maxQuery)]
-	if q := question(&e.Msg); len(q) <= len(raw)-dnswire.HeaderLen {
-		w.question = uint16(len(q))
-	} else {
-		w.question = 0
+	w.name = 0
+	if q := question(&e.Msg); q != nil && len(q) <= len(raw)-dnswire.HeaderLen {
+		w.name = uint8(len(q) - typeAndClass)
 	}
 	w.size, w.missing = uint16(len(raw)), uint16(e.Missing+len(e.Msg.Raw)-len(raw))
 	switch {
 	case len(raw) > mediumQuery:
-		w.more = t.long.get()
-		t.long.at(w.more).owner = i
+		w.setSlot(t.long.get())
+		t.long.at(w.slot()).owner = i
 	case len(raw) > inlineQuery:
-		w.more = t.medium.get()
-		t.medium.at(w.more).owner = i
+		w.setSlot(t.medium.get())
+		t.medium.at(w.slot()).owner = i
 	}
 	copy(t.stored(w), raw)
 	w.live = t.alive(e, key)
@@ -328,19 +334,19 @@ func (t *Table) unlink(w *waiting) {
 func (t *Table) stored(w *waiting) []byte {
 	switch {
 	case w.size > mediumQuery:
-		return t.long.at(w.more).octet[:w.size]
+		return t.long.at(w.slot()).octet[:w.size]
 	case w.size > inlineQuery:
-		return t.medium.at(w.more).octet[:w.size]
+		return t.medium.at(w.slot()).octet[:w.size]
 	}
 	return w.query[:w.size]
 }
 
 // question returns the first question of a stored query, or nil.
 func (t *Table) question(w *waiting) []byte {
-	if w.question == 0 {
+	if w.name == 0 {
 		return nil
 	}
-	return t.stored(w)[dnswire.HeaderLen:][:w.question]
+	return t.stored(w)[dnswire.HeaderLen:][:int(w.name)+typeAndClass]
 }
 
 func (t *Table) answer(b *event.Batch, at int) {
@@ -462,7 +468,7 @@ func (t *Table) answered(b *event.Batch, e *event.Event, i uint32) {
 	w := t.slots.at(i)
 	// Capture files hold packets whose clocks disagree: no negative latency.
 	e.Txn = event.Transaction{
-		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: w.retransmits,
+		State: event.StateAnswered, Latency: max(0, e.Time-w.time), Retransmits: uint32(w.retransmits),
 	}
 	owner := e.Asker
 	t.recall(b, e, w)
@@ -525,7 +531,7 @@ func (t *Table) unanswered(b *event.Batch, w *waiting) {
 		SrcPort: w.ends.clientPort, DstPort: w.ends.serverPort,
 		Protocol: w.ends.protocol, PacketLen: w.packetLen, Iface: t.ifaces[w.iface],
 	}
-	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: w.retransmits, Asked: w.time}
+	e.Txn = event.Transaction{State: event.StateUnanswered, Latency: -1, Retransmits: uint32(w.retransmits), Asked: w.time}
 	t.recall(b, e, w)
 	e.Msg.Unpack(b.Hold(t.stored(w)))
 	e.Missing = int(w.missing)
@@ -555,9 +561,9 @@ func (t *Table) remove(i uint32) {
 	t.unlink(w)
 	switch {
 	case w.size > mediumQuery:
-		t.long.put(w.more)
+		t.long.put(w.slot())
 	case w.size > inlineQuery:
-		t.medium.put(w.more)
+		t.medium.put(w.slot())
 	}
 	if w.live != none {
 		l := t.live.at(w.live)
