@@ -16,7 +16,7 @@ import (
 // soakSample is what a process holds.
 type soakSample struct {
 	at          time.Duration
-	rss         int // KiB
+	rss, anon   int // KiB, and of that without the pages of files, which come and go as the page cache likes
 	descriptors int
 	threads     int
 }
@@ -57,14 +57,14 @@ func TestSoak(t *testing.T) {
 	}
 	for i := 0; i < len(samples); i += max(1, len(samples)/10) {
 		s := samples[i]
-		t.Logf("after %v: RSS %d MiB, %d descriptors, %d threads", s.at.Round(time.Second), s.rss>>10, s.descriptors, s.threads)
+		t.Logf("after %v: RSS %d MiB, %d of them anonymous, %d descriptors, %d threads", s.at.Round(time.Second), s.rss>>10, s.anon>>10, s.descriptors, s.threads)
 	}
 	warm := samples[len(samples)/5:]
 	var x, y, xx, xy float64
 	low, high := warm[0].descriptors, warm[0].descriptors
 	for _, s := range warm {
-		at, rss := s.at.Hours(), float64(s.rss)/1024
-		x, y, xx, xy = x+at, y+rss, xx+at*at, xy+at*rss
+		at, anon := s.at.Hours(), float64(s.anon)/1024
+		x, y, xx, xy = x+at, y+anon, xx+at*at, xy+at*anon
 		low, high = min(low, s.descriptors), max(high, s.descriptors)
 	}
 	n := float64(len(warm))
@@ -75,7 +75,7 @@ func TestSoak(t *testing.T) {
 	}
 	a.Wait(t, 30*time.Second)
 	goroutines := strings.Count(a.Output.String(), "\ngoroutine ")
-	t.Logf("%v: RSS %d MiB, %+.1f MiB an hour; descriptors %d to %d; %d threads; %d goroutines", length, last.rss>>10, slope, low, high, last.threads, goroutines)
+	t.Logf("%v: RSS %d MiB, of which %d are anonymous, %+.1f MiB an hour; descriptors %d to %d; %d threads; %d goroutines", length, last.rss>>10, last.anon>>10, slope, low, high, last.threads, goroutines)
 	if slope*length.Hours() > 16 {
 		t.Errorf("memory grows by %.1f MiB an hour", slope)
 	}
@@ -99,6 +99,8 @@ func sampleOf(t *testing.T, pid int, at time.Duration) (s soakSample) {
 		switch f[0] {
 		case "VmRSS:":
 			s.rss, _ = strconv.Atoi(f[1])
+		case "RssAnon:":
+			s.anon, _ = strconv.Atoi(f[1])
 		case "Threads:":
 			s.threads, _ = strconv.Atoi(f[1])
 		}
