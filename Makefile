@@ -16,7 +16,11 @@ build:
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Versions of packages begin with a digit.
 PACKAGE_VERSION = $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo 0.0.0-git.$$(git rev-parse --short HEAD))
+# Vulnerabilities of the standard library are mended in newer toolchains, so a released program is
+# built with go.mod's, whatever is installed.
+RELEASE_GO = $(shell sed -n 's/^toolchain //p' go.mod)
 EPOCH = $(shell git log -1 --format=%ct)
+packages: export GOTOOLCHAIN = $(RELEASE_GO)
 packages:
 	rm -rf bin/man bin/completions && mkdir -p bin/completions
 	for arch in amd64 arm64; do \
@@ -52,6 +56,7 @@ soak:
 	DNSHARK_REQUIRE_LIVE=1 DNSHARK_SOAK=$(SOAK) CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestSoak$$' ./cmd/dnshark
 
 # Known vulnerabilities in what is linked; needs the network.
+vulnerabilities: export GOTOOLCHAIN = $(RELEASE_GO)
 vulnerabilities:
 	scripts/vulnerabilities.sh
 

@@ -2,6 +2,9 @@ module github.com/dnshark-io/dnshark
 
 go 1.26.0
 
+// The newest: its standard library is in what is released (make packages).
+toolchain go1.26.11
+
 require (
 	github.com/charmbracelet/bubbletea v1.3.10
 	github.com/cilium/ebpf v0.22.0

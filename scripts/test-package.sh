@@ -14,6 +14,9 @@ trap cleanup EXIT
 
 rm -f bin/*.deb bin/*.rpm
 make packages >/dev/null
+toolchain=$(sed -n 's/^toolchain //p' go.mod)
+for program in bin/*/dnshark; do go version "$program" | grep -qF " $toolchain"; done
+echo "built with $toolchain"
 (cd bin && sha256sum ./*.deb ./*.rpm ./*/dnshark) >"$work/first"
 # The second time elsewhere, and nothing of the first build is used again.
 git clone -q . "$work/source"
