@@ -97,12 +97,14 @@ func TestGuardHost(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
 	}}}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
+	asked := 0
 	for _, path := range everyPath {
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS"} {
 			q := request{method: method, path: path}
 			if response, _ := q.send(t, rebound, "http://evil.test:"+port); response.StatusCode != http.StatusMisdirectedRequest {
 				t.Errorf("%s %s: %s", method, path, response.Status)
 			}
+			asked++
 		}
 	}
 	for host, want := range map[string]int{
@@ -116,6 +118,7 @@ func TestGuardHost(t *testing.T) {
 			t.Errorf("host %s: %s, want %d %s", host, response.Status, want, body)
 		}
 	}
+	t.Logf("%d requests by a foreign name, all paths and methods: 421", asked)
 }
 
 // A page of another site gets nothing, and is told of nobody who may.
@@ -125,6 +128,7 @@ func TestGuardOtherSites(t *testing.T) {
 	host := l.Addr().String()
 	base := "http://" + host
 	type headers = map[string]string
+	refused := 0
 	for _, c := range []struct {
 		method string
 		path   string
@@ -158,6 +162,9 @@ func TestGuardOtherSites(t *testing.T) {
 		if response.StatusCode != c.want {
 			t.Errorf("%s %s %v: %s, want %d", c.method, c.path, c.headers, response.Status, c.want)
 		}
+		if response.StatusCode == http.StatusForbidden {
+			refused++
+		}
 		for name := range response.Header {
 			if strings.HasPrefix(name, "Access-Control") {
 				t.Errorf("%s %s: header %s", c.method, c.path, name)
@@ -178,6 +185,7 @@ func TestGuardOtherSites(t *testing.T) {
 			t.Errorf("%s: %v", path, h)
 		}
 	}
+	t.Logf("%d kinds of requests by other sites were refused; none of %d paths lets a page run inline scripts or be framed", refused, len(everyPath))
 }
 
 // What is too large, too slow to read or not a path is refused before it costs memory.
@@ -188,6 +196,7 @@ func TestGuardLimits(t *testing.T) {
 	z := gzip.NewWriter(&zipped)
 	io.CopyN(z, zeros{}, 1<<20)
 	z.Close()
+	refused := 0
 	for _, c := range []struct {
 		request
 		want int
@@ -232,8 +241,12 @@ func TestGuardLimits(t *testing.T) {
 		if strings.HasPrefix(c.path, "/api/") && c.want >= 400 && c.want != 431 && response.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %v", c.path, response.Header)
 		}
+		if response.StatusCode >= 400 {
+			refused++
+		}
 		response.Body.Close()
 	}
+	t.Logf("%d requests that are too large, malformed or ask for too much were refused", refused)
 }
 
 type letters struct{}
@@ -273,6 +286,7 @@ func TestGuardTokens(t *testing.T) {
 		return response.StatusCode, response
 	}
 	type headers = map[string]string
+	refused := 0
 	for _, c := range []struct {
 		request
 		want int
@@ -295,6 +309,8 @@ func TestGuardTokens(t *testing.T) {
 		c.path = "/api/v1/status" + c.path
 		if got, response := status(c.request); got != c.want || (got == 401) != (response.Header.Get("WWW-Authenticate") == "Bearer") {
 			t.Errorf("%s %s %v: %d, want %d", c.method, c.path, c.headers, got, c.want)
+		} else if got >= 400 {
+			refused++
 		}
 	}
 	for _, path := range everyPath {
@@ -354,6 +370,7 @@ func TestGuardTokens(t *testing.T) {
 	if text := log.String(); strings.Contains(text, reads) || strings.Contains(text, reads[1:]) || strings.Contains(text, admin) {
 		t.Error("a token is in the log")
 	}
+	t.Logf("%d ways to ask without a token or without the right, in URLs and cookies too, were refused; %d sessions at most", refused, len(access.sessions))
 }
 
 type discard struct{}
@@ -405,6 +422,7 @@ func TestListen(t *testing.T) {
 	ca := newAuthority(t, dir)
 	cert, key := ca.issue(t, "server", "sensor.example.test")
 	tokens := filepath.Join(dir, "tokens")
+	refused := 0
 	for _, c := range []struct {
 		address string
 		access  *Access
@@ -429,6 +447,9 @@ func TestListen(t *testing.T) {
 		}
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.address, err, c.want)
+		}
+		if err != nil {
+			refused++
 		}
 	}
 
@@ -455,6 +476,7 @@ func TestListen(t *testing.T) {
 		t.Fatal(response, err)
 	}
 	response.Body.Close()
+	t.Logf("%d ways to listen were refused, such as another host's address without TLS and tokens", refused)
 }
 
 // authority issues certificates.
@@ -589,6 +611,7 @@ func TestTLS(t *testing.T) {
 	if !access.certified("renamed.example.test") {
 		t.Error("a bad file took the certificate away")
 	}
+	t.Log("who has no certificate, another's, or no TLS did not reach HTTP; a new certificate of our own was taken, a broken one not")
 }
 
 func must[T any](v T, err error) T {
@@ -633,4 +656,5 @@ func TestAuditBounds(t *testing.T) {
 	if text := log.String(); !strings.HasSuffix(text, "}\n") || strings.Count(text, `"role":"admin"`) != 2 || strings.Count(text, `"suppressed":80}`) != 1 {
 		t.Error(text)
 	}
+	t.Logf("100 refusals of a second are %d lines and a count; what an admin does is told each time", auditBurst)
 }
