@@ -8,7 +8,8 @@ func TestCount(t *testing.T) {
 		program, line string
 		want          int
 	}{
-		{"dnshark -o json", `{"time":"2026-11-23T01:27:48Z"}`, 1},
+		{"dnshark -o json", `{"v":1,"event":"net_packet_dns_response","time":"2026-11-23T01:27:48Z"}`, 1},
+		{"dnshark with detectors", `{"v":1,"event":"dns_tunnel","time":"2026-11-23T01:27:48Z"}`, 0},
 		{"dnshark -o none", `dnshark: shown: 50000 net_packet_dns_response, 3 net_packet_dns_unanswered`, 50000},
 		{"dnshark -o none", `dnshark: transactions: 50000 queries: 50000 answered; 0 unaccounted`, 0},
 		{"tcpdump -n", `01:27:48.796 IP 10.53.0.1.53 > 10.53.0.2.46299: 34 NXDomain*- 0/1/0 (97)`, 1},
