@@ -55,8 +55,7 @@ SOAK ?= 45m
 soak:
 	DNSHARK_REQUIRE_LIVE=1 DNSHARK_SOAK=$(SOAK) CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestSoak$$' ./cmd/dnshark
 
-# Known vulnerabilities in what is linked; needs the network.
-vulnerabilities: export GOTOOLCHAIN = $(RELEASE_GO)
+# Known vulnerabilities in what is linked; needs the network. GOVULNDB may name a mirror of the database.
 vulnerabilities:
 	scripts/vulnerabilities.sh
 

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Known vulnerabilities in what dnshark calls: fails when there is one that has a
-# fix. Where the database cannot be reached it says so, and which linked modules
-# have a newer version: no other can have a vulnerability that a release has mended.
+# fix. GOVULNDB may name a mirror of the database. Where none can be reached it says
+# so, and which linked modules have a newer version: no other can have a vulnerability
+# that a release has mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The standard library that is released.
+GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
+export GOTOOLCHAIN
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
-go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 -tags grpcnotrace ./cmd/dnshark >"$out" 2>&1 || status=$?
+go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ${GOVULNDB:+-db "$GOVULNDB"} -tags grpcnotrace ./cmd/dnshark >"$out" 2>&1 || status=$?
 cat "$out"
 grep -q 'fetching vulnerabilities' "$out" || exit "$status"
 mapfile -t linked < <(go list -deps -tags grpcnotrace -f '{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}' ./cmd/dnshark | sort -u)
