@@ -21,8 +21,9 @@ import (
 
 const (
 	// A wake-up for every packet costs more than the rest of the path, so
-	// after some traffic the reader naps and looks again by itself.
-	napMillis = 2
+	// after some traffic the reader naps and looks again by itself. Births tell of
+	// processes that are gone by then.
+	napMillis = 10
 	napsIdle  = 2 // in vain, before it asks to be woken by the next packet
 	// take must run every 100 ms also when nothing comes.
 	sleepMillis = 90
@@ -87,7 +88,7 @@ func newLane(objs *bpf.Objects) (_ *Lane, err error) {
 
 // Run implements source.Lane. It hands over what was captured before ctx ended.
 // Then, and after an error, capture is over: every packet is accounted for.
-// Packets are handed over at most 5 ms after they were captured, unless take is
+// Packets are handed over at most 15 ms after they were captured, unless take is
 // slower than that. Of these, the youngest wait for a receipt.
 func (l *Lane) Run(ctx context.Context, take func([]source.Frame) error) error {
 	l.running.Lock()
