@@ -2,7 +2,7 @@ module github.com/dnshark-io/dnshark
 
 go 1.26.3
 
-// The newest: its standard library is in what is released (make packages).
+// Its standard library is in what is released (make packages).
 toolchain go1.26.11
 
 require (

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests that hold dnshark's promises of rights, faults, overload and privacy, and
-# prints a table: promise, whether it holds, figure. A skip is a failure. Needs root.
+# Runs the tests that hold dnshark's promises of rights, faults, overload, privacy and the web,
+# and prints a table: promise, whether it holds, figure. A skip is a failure. Needs root.
 # TRUST_OUT=docs/trust.md writes the table there too.
 set -uo pipefail
 cd "$(dirname "$0")/.."

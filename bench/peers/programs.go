@@ -25,6 +25,7 @@ func programs(dnshark, floor, reference string) []program {
 		"dns.qry.name", "dns.qry.type", "dns.resp.name", "dns.resp.type", "dns.resp.ttl", "dns.a", "dns.aaaa", "dns.cname"} {
 		fields = append(fields, "-e", f)
 	}
+	response := occurrences(`"event":"net_packet_dns_response"`) // and not dnshark's other events, such as alerts
 	return []program{
 		{name: "dnshark -o json", note: "all sections, EDNS, pairing, reassembly, fragments", argv: []string{dnshark, "read", "-q", "-e", "net_packet_dns_response", "-o", "json", "%f"}, count: response, ours: true},
 		{name: "dnshark -o none", note: "the same without JSON", argv: []string{dnshark, "read", "-e", "net_packet_dns_response", "-o", "none", "%f"}, count: summary, ours: true},
@@ -49,14 +50,6 @@ func summary(line []byte) int {
 	}
 	n, _ := strconv.Atoi(string(m[1]))
 	return n
-}
-
-// response leaves out dnshark's other events, such as alerts.
-func response(line []byte) int {
-	if bytes.Contains(line, []byte(`"event":"net_packet_dns_response"`)) {
-		return 1
-	}
-	return 0
 }
 
 func object(line []byte) int { return prefix("{")(line) }
